@@ -1,0 +1,16 @@
+//! The domain, pure: no Kubernetes, no HTTP, no runtime, no files, no clock, no random numbers. Whatever
+//! decides something lives here as a function of its arguments, so that a table of cases can test it.
+
+pub mod acceptance;
+pub mod address;
+pub mod digest;
+pub mod duration;
+pub mod key;
+pub mod path;
+pub mod policy;
+pub mod query;
+pub mod ratelimit;
+pub mod rotation;
+pub mod route;
+pub mod scope;
+pub mod verdict;

@@ -1,0 +1,170 @@
+//! What the custom resources say, parsed: values in which nothing is left to be checked but how they fit
+//! together ([`super::acceptance`]). Built by `resources`, read by the controller and the verifier alike.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::acceptance::Rejection;
+use super::address::AddressSet;
+use super::key::{Environment, KeyFormat};
+use super::route::Routes;
+use super::scope::Scope;
+
+/// Namespace and name of an object.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ObjectName {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl ObjectName {
+    #[must_use]
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl fmt::Debug for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An ApiKey's spec.
+#[derive(Clone, Debug)]
+pub struct Key {
+    pub name: ObjectName,
+    pub uid: Arc<str>,
+    pub created_at: Timestamp,
+    pub api: ObjectName,
+    pub environment: Environment,
+    pub owner: Option<Arc<str>>,
+    /// Wins over the API's default.
+    pub tier: Option<Arc<str>>,
+    /// `None`: the API's default scopes.
+    pub scopes: Option<Vec<Scope>>,
+    pub roles: Vec<Arc<str>>,
+    pub ip_allowlist: AddressSet,
+    pub rate_limits: Vec<RateLimit>,
+    pub enabled: bool,
+    pub revoked: bool,
+    pub expires_at: Option<Timestamp>,
+    pub rotation: Schedule,
+    pub rotation_request: Option<RotationRequest>,
+    /// Fields in use that this version of Keyturn does not act on yet, such as `spec.credits`.
+    pub not_yet_supported: Vec<&'static str>,
+}
+
+/// When a key is rotated and for how long the previous version lives on. `None`: not said here.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Schedule {
+    pub interval: Option<Duration>,
+    pub grace_period: Option<Duration>,
+}
+
+impl Schedule {
+    /// Fills what is not said here from `inherited`.
+    #[must_use]
+    pub fn or(self, inherited: Self) -> Self {
+        Self {
+            interval: self.interval.or(inherited.interval),
+            grace_period: self.grace_period.or(inherited.grace_period),
+        }
+    }
+}
+
+/// A rotation on demand.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RotationRequest {
+    /// A new id rotates once.
+    pub id: Arc<str>,
+    /// Holds for that rotation only.
+    pub grace_period: Option<Duration>,
+}
+
+/// A named limit of requests in a sliding window.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RateLimit {
+    pub name: Arc<str>,
+    /// Requests, or units of cost, that one window admits; at least 1.
+    pub limit: u32,
+    /// 1 s to 720 h.
+    pub window: Duration,
+    /// Charged on every request; otherwise only where a route names it.
+    pub auto_apply: bool,
+}
+
+/// A ProtectedApi's spec.
+#[derive(Clone, Debug)]
+pub struct Api {
+    pub name: ObjectName,
+    pub key_format: KeyFormat,
+    /// Where a key may be presented, in this order.
+    pub credentials: Vec<Credential>,
+    pub default_tier: Option<Arc<str>>,
+    pub default_schedule: Schedule,
+    /// Life of a key that names no expiry itself, from its creation.
+    pub expires_after: Option<Duration>,
+    pub default_scopes: Vec<Scope>,
+    pub routes: Routes,
+    pub unmatched: Unmatched,
+    pub preflight: Preflight,
+    /// Whether `X-Apikey-Scopes` is filled.
+    pub identify_scopes: bool,
+}
+
+/// One place in a request where a key may be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Credential {
+    /// A header (lower-case name); with a scheme, the value is `<scheme> <key>` (RFC 9110, section 11.4).
+    Header { name: Arc<str>, scheme: Option<Arc<str>> },
+    /// A query parameter of the original request.
+    Query { name: Arc<str> },
+}
+
+/// What becomes of a request that no route matches.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Unmatched {
+    Deny,
+    RequireKey,
+}
+
+/// What becomes of a CORS preflight request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Preflight {
+    Pass,
+    RequireKey,
+}
+
+/// An ApiKeyTier's spec.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Tier {
+    pub name: Arc<str>,
+    pub rate_limits: Vec<RateLimit>,
+    pub schedule: Schedule,
+}
+
+/// An ApiKeyRole's spec.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Role {
+    pub scopes: Vec<Scope>,
+}
+
+/// Everything besides the key itself that acceptance looks at. An object that exists but says something that
+/// cannot be honoured is there as its [`Rejection`], so that it is told apart from one that is missing.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    pub apis: HashMap<ObjectName, Result<Arc<Api>, Rejection>>,
+    pub tiers: HashMap<ObjectName, Result<Arc<Tier>, Rejection>>,
+    pub roles: HashMap<ObjectName, Result<Arc<Role>, Rejection>>,
+}

@@ -1,0 +1,132 @@
+//! The one vocabulary in which a judged request is answered; every transport translates it, none adds to it.
+
+use std::fmt;
+
+/// Why a request is refused. The order is the order of the checks.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Code {
+    Unavailable,
+    ApiNotFound,
+    BadRequest,
+    Unauthorized,
+    Revoked,
+    NotAccepted,
+    Disabled,
+    Expired,
+    IpNotAllowed,
+    RouteNotFound,
+    InsufficientScope,
+    RateLimited,
+}
+
+impl Code {
+    /// Every code, in the order of the checks.
+    pub const ALL: [Self; 12] = [
+        Self::Unavailable,
+        Self::ApiNotFound,
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Revoked,
+        Self::NotAccepted,
+        Self::Disabled,
+        Self::Expired,
+        Self::IpNotAllowed,
+        Self::RouteNotFound,
+        Self::InsufficientScope,
+        Self::RateLimited,
+    ];
+
+    /// As problem documents, headers, logs and metrics spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "UNAVAILABLE",
+            Self::ApiNotFound => "API_NOT_FOUND",
+            Self::BadRequest => "BAD_REQUEST",
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::Revoked => "REVOKED",
+            Self::NotAccepted => "NOT_ACCEPTED",
+            Self::Disabled => "DISABLED",
+            Self::Expired => "EXPIRED",
+            Self::IpNotAllowed => "IP_NOT_ALLOWED",
+            Self::RouteNotFound => "ROUTE_NOT_FOUND",
+            Self::InsufficientScope => "INSUFFICIENT_SCOPE",
+            Self::RateLimited => "RATE_LIMITED",
+        }
+    }
+
+    /// The HTTP status that tells the truth; a proxy may be unable to carry it.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Unavailable => 503,
+            Self::ApiNotFound => 404,
+            Self::BadRequest => 400,
+            Self::Unauthorized | Self::Revoked => 401,
+            Self::NotAccepted
+            | Self::Disabled
+            | Self::Expired
+            | Self::IpNotAllowed
+            | Self::RouteNotFound
+            | Self::InsufficientScope => 403,
+            Self::RateLimited => 429,
+        }
+    }
+
+    /// One sentence for the caller: what to do, nothing about who else has access.
+    #[must_use]
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::Unavailable => "The request cannot be judged at the moment; try again shortly.",
+            Self::ApiNotFound => "No API is known under this name.",
+            Self::BadRequest => "The request cannot be understood unambiguously.",
+            Self::Unauthorized => "A valid API key is required.",
+            Self::Revoked => "This API key has been revoked; use another one.",
+            Self::NotAccepted => "This API key is not accepted; ask whoever issued it.",
+            Self::Disabled => "This API key is disabled; ask whoever issued it.",
+            Self::Expired => "This API key has expired; use its successor or ask for a new one.",
+            Self::IpNotAllowed => "This API key may not be used from this address.",
+            Self::RouteNotFound => "This API does not offer this method and path.",
+            Self::InsufficientScope => "This API key lacks a scope that this request needs.",
+            Self::RateLimited => "The rate limit is exhausted; wait for as long as Retry-After says.",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Code {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|code| code.as_str() == text).ok_or(())
+    }
+}
+
+/// The limit closest to exhaustion after a request was judged, for the rate-limit header fields.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LimitState {
+    pub name: std::sync::Arc<str>,
+    /// Units that one window admits.
+    pub limit: u32,
+    /// Units that are left now.
+    pub remaining: u32,
+    /// Seconds until the window has room for the whole limit again, rounded up.
+    pub reset_after: u32,
+    /// Window in seconds.
+    pub window: u32,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Denial {
+    pub code: Code,
+    /// Seconds after which the same request would pass, rounded up; with [`Code::RateLimited`] only.
+    pub retry_after: Option<u32>,
+    /// For the log: what exactly was wrong. Never a credential.
+    pub cause: &'static str,
+}

@@ -1,0 +1,25 @@
+//! Keyturn owns the whole life of an API key on Kubernetes: it mints the key into a Secret, rotates it with
+//! overlap, revokes it, and judges every request that an ingress asks about.
+//!
+//! ```text
+//!              core                   decisions; pure: time and entropy are arguments
+//!             /    \
+//!      resources    verify            custom resources, parsed into core once | digest -> verdict, in memory
+//!       /     \     /    \
+//! controller   feed       transport   reconciles, writes | watches fill the index | proxies ask over HTTP
+//!        \       |       /
+//!              cli                    composes the processes
+//! ```
+//!
+//! An arrow only ever points upwards; `tests/it/architecture.rs` reads the imports and fails otherwise.
+
+pub mod cli;
+pub mod clock;
+pub mod controller;
+pub mod core;
+pub mod feed;
+pub mod metrics;
+pub mod resources;
+pub mod telemetry;
+pub mod transport;
+pub mod verify;
