@@ -63,18 +63,24 @@ pub struct ScopeSet {
 impl ScopeSet {
     #[must_use]
     pub fn new(scopes: impl IntoIterator<Item = Scope>) -> Self {
-        let (mut globs, mut exact): (Vec<_>, Vec<_>) = scopes.into_iter().partition(|scope| scope.0.contains('*'));
+        let (mut globs, mut exact): (Vec<_>, Vec<_>) =
+            scopes.into_iter().partition(|scope| scope.0.contains('*'));
         for list in [&mut globs, &mut exact] {
             list.sort_unstable();
             list.dedup();
         }
-        Self { exact: exact.into(), globs: globs.into() }
+        Self {
+            exact: exact.into(),
+            globs: globs.into(),
+        }
     }
 
     /// Whether some held scope grants `wanted`.
     #[must_use]
     pub fn grants(&self, wanted: &str) -> bool {
-        self.exact.binary_search_by(|scope| scope.as_str().cmp(wanted)).is_ok()
+        self.exact
+            .binary_search_by(|scope| scope.as_str().cmp(wanted))
+            .is_ok()
             || self.globs.iter().any(|scope| scope.grants(wanted))
     }
 
