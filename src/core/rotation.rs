@@ -93,7 +93,9 @@ impl Versions {
     /// The number that the next version gets.
     #[must_use]
     pub fn next_number(&self) -> u32 {
-        self.0.first().map_or(1, |newest| newest.number.saturating_add(1))
+        self.0
+            .first()
+            .map_or(1, |newest| newest.number.saturating_add(1))
     }
 
     #[must_use]
@@ -110,18 +112,35 @@ impl Versions {
     /// The earliest end of a running grace period.
     #[must_use]
     pub fn next_grace_end(&self) -> Option<Timestamp> {
-        self.0.iter().filter(|version| version.state == VersionState::Grace).filter_map(|version| version.not_after).min()
+        self.0
+            .iter()
+            .filter(|version| version.state == VersionState::Grace)
+            .filter_map(|version| version.not_after)
+            .min()
     }
 
-    /// Makes a new version known. Without grace the version that it replaces is retired in the same write, and
-    /// a list that is full loses its oldest entry, even one in its grace period.
+    /// Makes a new version known. Without grace the version that it replaces is retired in the same write. A
+    /// list that is full loses its oldest retired version, or else its oldest grace; never the current one.
     #[must_use]
     pub fn stage(mut self, version: Version, grace: Duration) -> Self {
         if grace.is_zero() {
             self.retire(|old| matches!(old.state, VersionState::Current | VersionState::Grace));
         }
-        self.0.insert(0, Version { state: VersionState::Staged, ..version });
-        self.0.truncate(MAX_VERSIONS);
+        self.0.insert(
+            0,
+            Version {
+                state: VersionState::Staged,
+                ..version
+            },
+        );
+        while self.0.len() > MAX_VERSIONS {
+            let oldest = |state| self.0.iter().rposition(|version| version.state == state);
+            let Some(at) = oldest(VersionState::Retired).or_else(|| oldest(VersionState::Grace))
+            else {
+                break;
+            };
+            self.0.remove(at);
+        }
         self
     }
 
@@ -132,16 +151,28 @@ impl Versions {
         self
     }
 
-    /// The staged version's string stands in the Secret: it is current, and the previous one's grace begins.
+    /// The staged version's string stands in the Secret: it is current, and the previous one's grace begins. It
+    /// is counted from the next whole second, since that is how instants are stored and none may be cut short.
     #[must_use]
-    pub fn promote(mut self, now: Timestamp, grace: Duration, expires_at: Option<Timestamp>) -> Self {
+    pub fn promote(
+        mut self,
+        now: Timestamp,
+        grace: Duration,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        let since = next_whole_second(now);
         for version in &mut self.0 {
             match version.state {
                 VersionState::Staged => version.state = VersionState::Current,
                 VersionState::Current => {
                     version.state = VersionState::Grace;
-                    version.superseded_at = Some(now);
-                    version.not_after = Some(earlier(after(now, grace), expires_at));
+                    version.superseded_at = Some(since);
+                    let not_after = if grace.is_zero() {
+                        now
+                    } else {
+                        after(since, grace)
+                    };
+                    version.not_after = Some(earlier(not_after, expires_at));
                 }
                 VersionState::Grace | VersionState::Retired => {}
             }
@@ -157,7 +188,7 @@ impl Versions {
         mut self,
         now: Timestamp,
         expires_at: Option<Timestamp>,
-        grace_of: impl Fn(&Version) -> Option<Duration>,
+        grace_of: impl Fn(&Version) -> Option<Duration> + Copy,
     ) -> Self {
         for at in 1..self.0.len() {
             let (newer, older) = self.0.split_at_mut(at);
@@ -168,8 +199,13 @@ impl Versions {
                 continue;
             };
             // A version that was never current superseded nobody.
-            let successor = newer.iter().rev().find(|newer| newer.state != VersionState::Staged && newer.was_current());
-            let shortened = successor.and_then(grace_of).map(|grace| after(since, grace));
+            let successor = newer
+                .iter()
+                .rev()
+                .find(|newer| newer.state != VersionState::Staged && newer.was_current());
+            let shortened = successor
+                .and_then(grace_of)
+                .map(|grace| after(since, grace));
             version.not_after = Some(earlier(earlier(not_after, shortened), expires_at));
         }
         self.end_graces(now);
@@ -178,7 +214,8 @@ impl Versions {
 
     fn end_graces(&mut self, now: Timestamp) {
         self.retire(|version| {
-            version.state == VersionState::Grace && version.not_after.is_none_or(|not_after| not_after <= now)
+            version.state == VersionState::Grace
+                && version.not_after.is_none_or(|not_after| not_after <= now)
         });
     }
 
@@ -213,13 +250,21 @@ impl Version {
 /// in the manifest, else what key, tier or API say, else half the interval, at most a day. `None`: the
 /// successor came from a request that is gone, whose grace nobody can tell any more.
 #[must_use]
-pub fn grace(successor_request: Option<&str>, request: Option<&RotationRequest>, schedule: &Schedule) -> Option<Duration> {
+pub fn grace(
+    successor_request: Option<&str>,
+    request: Option<&RotationRequest>,
+    schedule: &Schedule,
+) -> Option<Duration> {
     let scheduled = schedule.grace_period.unwrap_or_else(|| {
-        schedule.interval.map_or(LONGEST_DEFAULT_GRACE, |interval| (interval / 2).min(LONGEST_DEFAULT_GRACE))
+        schedule.interval.map_or(LONGEST_DEFAULT_GRACE, |interval| {
+            (interval / 2).min(LONGEST_DEFAULT_GRACE)
+        })
     });
     match (successor_request, request) {
         (None, _) => Some(scheduled),
-        (Some(id), Some(request)) if *request.id == *id => Some(request.grace_period.unwrap_or(scheduled)),
+        (Some(id), Some(request)) if *request.id == *id => {
+            Some(request.grace_period.unwrap_or(scheduled))
+        }
         (Some(_), _) => None,
     }
 }
@@ -230,14 +275,20 @@ pub fn grace(successor_request: Option<&str>, request: Option<&RotationRequest>,
 pub fn due(uid: &str, last_rotated_at: Timestamp, interval: Duration) -> Timestamp {
     let spread = (interval / SPREAD_DIVISOR).min(LONGEST_SPREAD);
     let share = f64::from(crc32fast::hash(uid.as_bytes())) / f64::from(u32::MAX);
-    // Whole milliseconds, so that the instant survives being stored.
-    let early = Duration::from_millis(spread.mul_f64(share).as_millis().try_into().unwrap_or(u64::MAX));
-    after(last_rotated_at, interval.saturating_sub(early))
+    after(
+        last_rotated_at,
+        interval.saturating_sub(spread.mul_f64(share)),
+    )
 }
 
 /// `instant + duration`, or the end of time.
 pub(crate) fn after(instant: Timestamp, duration: Duration) -> Timestamp {
     instant.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+fn next_whole_second(instant: Timestamp) -> Timestamp {
+    let seconds = instant.as_second() + i64::from(instant.subsec_nanosecond() > 0);
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
 }
 
 fn earlier(instant: Timestamp, other: Option<Timestamp>) -> Timestamp {
