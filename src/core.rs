@@ -6,6 +6,7 @@ pub mod address;
 pub mod digest;
 pub mod duration;
 pub mod key;
+pub mod lifecycle;
 pub mod path;
 pub mod policy;
 pub mod query;

@@ -66,13 +66,19 @@ pub struct Rejection {
 impl Rejection {
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self {
+            reason,
+            message: message.into(),
+        }
     }
 
     /// Fields in use that this version of Keyturn does not act on.
     #[must_use]
     pub fn not_yet_supported(fields: &[&'static str]) -> Self {
-        let message = format!("{} cannot be honoured by this version of Keyturn yet; remove it", fields.join(", "));
+        let message = format!(
+            "{} cannot be honoured by this version of Keyturn yet; remove it",
+            fields.join(", ")
+        );
         Self::new(Reason::NotYetSupported, message)
     }
 }
@@ -101,21 +107,37 @@ pub fn accept(key: &Key, policies: &Policies) -> Result<Accepted, Rejection> {
     let api = api_of(key, policies)?;
     let tier = tier_of(key, &api, policies)?;
     let scopes = scopes_of(key, &api, policies)?;
-    let inherited = tier.as_ref().map_or(Schedule::default(), |tier| tier.schedule);
+    let inherited = tier
+        .as_ref()
+        .map_or(Schedule::default(), |tier| tier.schedule);
     let schedule = key.rotation.or(inherited).or(api.default_schedule);
-    let expires_at = key.expires_at.or_else(|| key.created_at.checked_add(api.expires_after?).ok());
-    Ok(Accepted { api, tier, scopes, expires_at, schedule })
+    let expires_at = key
+        .expires_at
+        .or_else(|| key.created_at.checked_add(api.expires_after?).ok());
+    Ok(Accepted {
+        api,
+        tier,
+        scopes,
+        expires_at,
+        schedule,
+    })
 }
 
 fn api_of(key: &Key, policies: &Policies) -> Result<Arc<Api>, Rejection> {
     match policies.apis.get(&key.api) {
         Some(Ok(api)) => Ok(Arc::clone(api)),
         Some(Err(cause)) => {
-            let message = format!("spec.apiRef: ProtectedApi {} is not accepted ({cause}); correct it", key.api);
+            let message = format!(
+                "spec.apiRef: ProtectedApi {} is not accepted ({cause}); correct it",
+                key.api
+            );
             Err(Rejection::new(Reason::ApiNotAccepted, message))
         }
         None => {
-            let message = format!("spec.apiRef: there is no ProtectedApi {}; create it or correct the name", key.api);
+            let message = format!(
+                "spec.apiRef: there is no ProtectedApi {}; create it or correct the name",
+                key.api
+            );
             Err(Rejection::new(Reason::ApiNotFound, message))
         }
     }
@@ -127,32 +149,47 @@ fn tier_of(key: &Key, api: &Api, policies: &Policies) -> Result<Option<Arc<Tier>
         (None, Some(name)) => ("the API's spec.defaultTier", name),
         (None, None) => return Ok(None),
     };
-    let object = ObjectName { namespace: Arc::clone(&api.name.namespace), name: Arc::clone(name) };
+    let object = ObjectName {
+        namespace: Arc::clone(&api.name.namespace),
+        name: Arc::clone(name),
+    };
     match policies.tiers.get(&object) {
         Some(Ok(tier)) => Ok(Some(Arc::clone(tier))),
         Some(Err(cause)) => {
-            let message = format!("{field}: ApiKeyTier {object} is not accepted ({cause}); correct it");
+            let message =
+                format!("{field}: ApiKeyTier {object} is not accepted ({cause}); correct it");
             Err(Rejection::new(Reason::TierNotAllowed, message))
         }
         None => {
-            let message = format!("{field}: there is no ApiKeyTier {object}; create it or correct the name");
+            let message =
+                format!("{field}: there is no ApiKeyTier {object}; create it or correct the name");
             Err(Rejection::new(Reason::TierNotFound, message))
         }
     }
 }
 
 fn scopes_of(key: &Key, api: &Api, policies: &Policies) -> Result<ScopeSet, Rejection> {
-    let mut scopes = key.scopes.clone().unwrap_or_else(|| api.default_scopes.clone());
+    let mut scopes = key
+        .scopes
+        .clone()
+        .unwrap_or_else(|| api.default_scopes.clone());
     for name in &key.roles {
-        let object = ObjectName { namespace: Arc::clone(&api.name.namespace), name: Arc::clone(name) };
+        let object = ObjectName {
+            namespace: Arc::clone(&api.name.namespace),
+            name: Arc::clone(name),
+        };
         match policies.roles.get(&object) {
             Some(Ok(role)) => scopes.extend(role.scopes.iter().cloned()),
             Some(Err(cause)) => {
-                let message = format!("spec.roles: ApiKeyRole {object} is not accepted ({cause}); correct it");
+                let message = format!(
+                    "spec.roles: ApiKeyRole {object} is not accepted ({cause}); correct it"
+                );
                 return Err(Rejection::new(Reason::RoleNotAccepted, message));
             }
             None => {
-                let message = format!("spec.roles: there is no ApiKeyRole {object}; create it or correct the name");
+                let message = format!(
+                    "spec.roles: there is no ApiKeyRole {object}; create it or correct the name"
+                );
                 return Err(Rejection::new(Reason::RoleNotFound, message));
             }
         }

@@ -24,7 +24,10 @@ pub struct ObjectName {
 impl ObjectName {
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 
@@ -61,6 +64,8 @@ pub struct Key {
     pub expires_at: Option<Timestamp>,
     pub rotation: Schedule,
     pub rotation_request: Option<RotationRequest>,
+    /// Name of the Secret that the string goes into.
+    pub secret_name: Arc<str>,
     /// Fields in use that this version of Keyturn does not act on yet, such as `spec.credits`.
     pub not_yet_supported: Vec<&'static str>,
 }
@@ -127,7 +132,10 @@ pub struct Api {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Credential {
     /// A header (lower-case name); with a scheme, the value is `<scheme> <key>` (RFC 9110, section 11.4).
-    Header { name: Arc<str>, scheme: Option<Arc<str>> },
+    Header {
+        name: Arc<str>,
+        scheme: Option<Arc<str>>,
+    },
     /// A query parameter of the original request.
     Query { name: Arc<str> },
 }

@@ -36,7 +36,7 @@ impl Scope {
     /// characters, also an empty one; in the demand it is a character like any other. Linear time.
     #[must_use]
     pub fn grants(&self, wanted: &str) -> bool {
-        glob(self.0.as_bytes(), wanted.as_bytes())
+        glob(&self.0, wanted)
     }
 }
 
@@ -63,18 +63,24 @@ pub struct ScopeSet {
 impl ScopeSet {
     #[must_use]
     pub fn new(scopes: impl IntoIterator<Item = Scope>) -> Self {
-        let (mut globs, mut exact): (Vec<_>, Vec<_>) = scopes.into_iter().partition(|scope| scope.0.contains('*'));
+        let (mut globs, mut exact): (Vec<_>, Vec<_>) =
+            scopes.into_iter().partition(|scope| scope.0.contains('*'));
         for list in [&mut globs, &mut exact] {
             list.sort_unstable();
             list.dedup();
         }
-        Self { exact: exact.into(), globs: globs.into() }
+        Self {
+            exact: exact.into(),
+            globs: globs.into(),
+        }
     }
 
     /// Whether some held scope grants `wanted`.
     #[must_use]
     pub fn grants(&self, wanted: &str) -> bool {
-        self.exact.binary_search_by(|scope| scope.as_str().cmp(wanted)).is_ok()
+        self.exact
+            .binary_search_by(|scope| scope.as_str().cmp(wanted))
+            .is_ok()
             || self.globs.iter().any(|scope| scope.grants(wanted))
     }
 
@@ -84,25 +90,102 @@ impl ScopeSet {
     }
 }
 
-/// Greedy match with one point to come back to: the last `*`. Each step moves one of two cursors that never
-/// pass each other twice, so the work is bounded by pattern × text only in theory that `*` runs make linear.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut back: Option<(usize, usize)> = None;
-    while t < text.len() {
-        if pattern.get(p) == Some(&b'*') {
-            back = Some((p, t));
-            p += 1;
-        } else if pattern.get(p) == Some(&text[t]) {
-            p += 1;
-            t += 1;
-        } else if let Some((star, from)) = back {
-            back = Some((star, from + 1));
-            p = star + 1;
-            t = from + 1;
-        } else {
-            return false;
+/// Whether `text` is `pattern` with each `*` replaced by some run of characters. What stands before the first
+/// and after the last `*` is fixed; each piece between is taken where it first occurs, which leaves the most
+/// to the pieces after it. Every search goes on where the last one ended, so the time is linear.
+fn glob(pattern: &str, text: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let Some(mut text) = text
+        .strip_prefix(head)
+        .and_then(|text| text.strip_suffix(tail))
+    else {
+        return false;
+    };
+    middle.split('*').all(|piece| {
+        let found = text.find(piece);
+        text = found.map_or("", |at| &text[at + piece.len()..]);
+        found.is_some()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn set(scopes: &[&str]) -> ScopeSet {
+        ScopeSet::new(scopes.iter().map(|scope| Scope::parse(scope).unwrap()))
+    }
+
+    /// One character at a time, trying every run for a `*`.
+    fn naive(pattern: &[u8], text: &[u8]) -> bool {
+        match pattern {
+            [] => text.is_empty(),
+            [b'*', rest @ ..] => (0..=text.len()).any(|skipped| naive(rest, &text[skipped..])),
+            [byte, rest @ ..] => text.first() == Some(byte) && naive(rest, &text[1..]),
         }
     }
-    pattern[p..].iter().all(|byte| *byte == b'*')
+
+    #[test]
+    fn refuses_what_is_no_scope() {
+        for text in ["", "a b", "a,b", "é", "a\n", "a\"b", &"x".repeat(129)] {
+            assert_eq!(
+                Scope::parse(text),
+                Err(ScopeError(text.to_owned())),
+                "{text}"
+            );
+        }
+        assert!(Scope::parse(&"x".repeat(128)).is_ok());
+        assert_eq!(
+            Scope::parse("a.Z_9-:*/").as_ref().map(Scope::as_str),
+            Ok("a.Z_9-:*/")
+        );
+    }
+
+    #[test]
+    fn a_star_matches_any_run() {
+        for (held, wanted, expected) in [
+            ("docs.read", "docs.read", true),
+            ("docs.read", "docs.reads", false),
+            ("docs.*", "docs.read", true),
+            ("docs.*", "docs.", true),
+            ("docs.*", "docs", false),
+            ("*", "anything:at/all", true),
+            ("*.read", "docs.read", true),
+            ("*.read", "docs.write", false),
+            ("a*a", "a", false),
+            ("a*b*c", "abbc", true),
+            ("a*bc*c", "abc", false),
+            ("**", "x", true),
+            ("docs.read", "docs.*", false),
+            ("docs.*", "docs.*", true),
+        ] {
+            assert_eq!(set(&[held]).grants(wanted), expected, "{held} {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_set_holds_each_scope_once_in_order() {
+        let scopes = set(&["b", "a", "x*", "b", "a*", "x*"]);
+        assert_eq!(scopes.iter().collect::<Vec<_>>(), ["a", "b", "a*", "x*"]);
+        assert!(scopes.grants("b") && scopes.grants("apple") && !scopes.grants("c"));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_naive_matcher(pattern in "[ab*]{0,12}", text in "[ab]{0,16}") {
+            prop_assert_eq!(glob(&pattern, &text), naive(pattern.as_bytes(), text.as_bytes()));
+        }
+
+        #[test]
+        fn a_set_grants_what_one_of_its_scopes_grants(scopes in prop::collection::vec("[ab*]{1,4}", 0..5), wanted in "[ab]{1,6}") {
+            let scopes: Vec<_> = scopes.iter().map(|scope| Scope::parse(scope).unwrap()).collect();
+            let expected = scopes.iter().any(|scope| naive(scope.as_str().as_bytes(), wanted.as_bytes()));
+            prop_assert_eq!(ScopeSet::new(scopes).grants(&wanted), expected);
+        }
+    }
 }

@@ -1,0 +1,569 @@
+//! Random histories of months: edits, crashes between any two writes, tampering, verifiers that lag, clocks
+//! that are set. After every single write the invariants must hold.
+
+use std::collections::{BTreeMap, HashMap};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::super::address::AddressSet;
+use super::super::digest::Pepper;
+use super::super::key::{Environment, KeyFormat};
+use super::super::policy::{
+    Api, ObjectName, Policies, Preflight, RotationRequest, Schedule, Unmatched,
+};
+use super::super::route::Routes;
+use super::*;
+
+const DAY: u64 = 86_400;
+
+/// Histories that one run of the test goes through.
+const HISTORIES: u32 = 10_000;
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Interval(Option<u64>),
+    Grace(Option<u64>),
+    Request { id: u8, grace: Option<u64> },
+    ExpireIn(Option<u64>),
+    Enable(bool),
+    Revoke,
+    Rename(u8),
+    DeleteApi(bool),
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Edit(Edit),
+    /// The controller makes so many writes and dies.
+    RunAndCrash(u8),
+    /// Time passes with the controller at work.
+    Live(u64),
+    /// Time passes without it.
+    Away(u64),
+    /// The wall clock is set.
+    SetClock(i64),
+    VerifierLags(usize),
+    LoseSecret,
+    LoseStaged,
+    TakeName(bool),
+}
+
+fn edits() -> impl Strategy<Value = Edit> {
+    let grace = prop_oneof![Just(0), 1..120_u64, Just(3600), Just(DAY)];
+    prop_oneof![
+        1 => prop::option::of(prop_oneof![60..600_u64, Just(3600), Just(30 * DAY)]).prop_map(Edit::Interval),
+        1 => prop::option::of(grace.clone()).prop_map(Edit::Grace),
+        3 => (0..5_u8, prop::option::of(grace)).prop_map(|(id, grace)| Edit::Request { id, grace }),
+        1 => prop::option::weighted(0.7, 1..60 * DAY).prop_map(Edit::ExpireIn),
+        1 => any::<bool>().prop_map(Edit::Enable),
+        1 => prop::bool::weighted(0.1).prop_map(|revoke| if revoke { Edit::Revoke } else { Edit::Enable(true) }),
+        1 => (0..2_u8).prop_map(Edit::Rename),
+        1 => prop::bool::weighted(0.3).prop_map(Edit::DeleteApi),
+    ]
+}
+
+fn actions() -> impl Strategy<Value = Action> {
+    let span = prop_oneof![1..90_u64, 60..7200_u64, DAY / 2..20 * DAY];
+    prop_oneof![
+        3 => edits().prop_map(Action::Edit),
+        3 => (0..7_u8).prop_map(Action::RunAndCrash),
+        4 => span.clone().prop_map(Action::Live),
+        1 => span.prop_map(Action::Away),
+        1 => (-7200..7200_i64).prop_map(Action::SetClock),
+        1 => (0..2_usize).prop_map(Action::VerifierLags),
+        1 => Just(Action::LoseSecret),
+        1 => Just(Action::LoseStaged),
+        1 => any::<bool>().prop_map(Action::TakeName),
+    ]
+}
+
+/// A Secret's strings, each by the data key that it stands under.
+type Strings = BTreeMap<&'static str, Digest>;
+
+/// What one verifier knows. It follows at once unless it lags, and stops answering after 30 s of lagging.
+struct Verifier {
+    key: Key,
+    record: Record,
+    lagging_since: Option<u64>,
+}
+
+struct Simulation {
+    now: Timestamp,
+    /// Seconds that nobody sets.
+    uptime: u64,
+    key: Key,
+    policies: Policies,
+    record: Record,
+    secrets: BTreeMap<Arc<str>, Strings>,
+    foreign: Option<Arc<str>>,
+    staged: BTreeMap<u32, Digest>,
+    minted: u32,
+    verifiers: Vec<Verifier>,
+    waiting_since: Option<(u32, u64)>,
+    /// Somebody destroyed strings by hand: what that costs is not the controller's fault until it has healed it.
+    tampered: bool,
+    /// The digest that each number ever had in the status.
+    numbers: HashMap<u32, Digest>,
+    /// The latest instant at which each superseded number may still be accepted.
+    grace_ends: HashMap<u32, Timestamp>,
+}
+
+impl Simulation {
+    fn new() -> Self {
+        let api = ObjectName::new("speech", "transcripts");
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let key = Key {
+            name: ObjectName::new("speech", "ci-runner"),
+            uid: "5f0c".into(),
+            created_at: now,
+            api: api.clone(),
+            environment: Environment::Live,
+            owner: None,
+            tier: None,
+            scopes: None,
+            roles: Vec::new(),
+            ip_allowlist: AddressSet::default(),
+            rate_limits: Vec::new(),
+            enabled: true,
+            revoked: false,
+            expires_at: None,
+            rotation: Schedule::default(),
+            rotation_request: None,
+            secret_name: "a".into(),
+            not_yet_supported: Vec::new(),
+        };
+        let mut simulation = Self {
+            now,
+            uptime: 0,
+            policies: Policies::default(),
+            record: Record::default(),
+            secrets: BTreeMap::new(),
+            foreign: None,
+            staged: BTreeMap::new(),
+            minted: 0,
+            verifiers: Vec::new(),
+            waiting_since: None,
+            tampered: false,
+            numbers: HashMap::new(),
+            grace_ends: HashMap::new(),
+            key,
+        };
+        simulation.create_api();
+        for _ in 0..2 {
+            let (key, record) = (simulation.key.clone(), simulation.record.clone());
+            simulation.verifiers.push(Verifier {
+                key,
+                record,
+                lagging_since: None,
+            });
+        }
+        simulation
+    }
+
+    fn create_api(&mut self) {
+        let name = self.key.api.clone();
+        let api = Api {
+            name: name.clone(),
+            key_format: KeyFormat {
+                prefix: "sk".into(),
+                length: 32,
+            },
+            credentials: Vec::new(),
+            default_tier: None,
+            default_schedule: Schedule::default(),
+            expires_after: None,
+            default_scopes: Vec::new(),
+            routes: Routes::default(),
+            unmatched: Unmatched::RequireKey,
+            preflight: Preflight::Pass,
+            identify_scopes: false,
+        };
+        self.policies.apis.insert(name, Ok(Arc::new(api)));
+    }
+
+    fn act(&mut self, action: &Action) {
+        match *action {
+            Action::Edit(ref edit) => self.edit(edit),
+            Action::RunAndCrash(writes) => {
+                self.run(writes.into());
+            }
+            Action::Live(seconds) => self.live(seconds),
+            Action::Away(seconds) => self.pass(seconds),
+            Action::SetClock(seconds) => {
+                self.now = Timestamp::from_second(self.now.as_second() + seconds).unwrap();
+            }
+            Action::VerifierLags(which) => {
+                self.verifiers[which]
+                    .lagging_since
+                    .get_or_insert(self.uptime);
+            }
+            Action::LoseSecret => {
+                self.tampered = true;
+                self.secrets.clear();
+            }
+            Action::LoseStaged => {
+                self.tampered = true;
+                self.staged.clear();
+            }
+            Action::TakeName(taken) => {
+                let free = !self.secrets.contains_key(&self.key.secret_name);
+                self.foreign = (taken && free).then(|| Arc::clone(&self.key.secret_name));
+            }
+        }
+        self.verifiers_follow();
+        self.check();
+    }
+
+    fn edit(&mut self, edit: &Edit) {
+        let seconds = |value: Option<u64>| value.map(Duration::from_secs);
+        match *edit {
+            Edit::Interval(interval) => self.key.rotation.interval = seconds(interval),
+            Edit::Grace(grace) => self.key.rotation.grace_period = seconds(grace),
+            Edit::Request { id, grace } => {
+                let id = format!("request-{id}").into();
+                self.key.rotation_request = Some(RotationRequest {
+                    id,
+                    grace_period: seconds(grace),
+                });
+            }
+            Edit::ExpireIn(after) => {
+                self.key.expires_at = after.map(|after| self.in_seconds(after))
+            }
+            Edit::Enable(enabled) => self.key.enabled = enabled,
+            Edit::Revoke => self.key.revoked = true,
+            Edit::Rename(name) => self.key.secret_name = if name == 0 { "a" } else { "b" }.into(),
+            Edit::DeleteApi(true) => self.policies.apis.clear(),
+            Edit::DeleteApi(false) => self.create_api(),
+        }
+    }
+
+    fn in_seconds(&self, seconds: u64) -> Timestamp {
+        rotation::after(self.now, Duration::from_secs(seconds))
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now = self.in_seconds(seconds);
+        self.uptime += seconds;
+        // A connection that is silent for 15 s is opened anew.
+        for verifier in &mut self.verifiers {
+            if verifier
+                .lagging_since
+                .is_some_and(|since| self.uptime - since > 60)
+            {
+                verifier.lagging_since = None;
+            }
+        }
+        self.verifiers_follow();
+    }
+
+    fn live(&mut self, seconds: u64) {
+        let end = self.uptime + seconds;
+        // A short interval over a long span would only repeat itself.
+        for _ in 0..40 {
+            let wake = self.run(100);
+            let left = end.saturating_sub(self.uptime);
+            let until = wake.map_or(left, |wake| wake.max(1));
+            if until >= left {
+                break;
+            }
+            self.pass(until);
+        }
+        self.pass(end.saturating_sub(self.uptime));
+        self.run(100);
+    }
+
+    /// Up to so many writes; answers after how many seconds the controller wants to look again.
+    fn run(&mut self, writes: usize) -> Option<u64> {
+        let mut fresh = BTreeMap::new();
+        for _ in 0..writes {
+            let plan = self.plan(&fresh);
+            let Some(step) = plan.step else {
+                self.settled(&plan);
+                return plan.next_look.map(|at| {
+                    (at.as_second() - self.now.as_second())
+                        .try_into()
+                        .unwrap_or(0)
+                });
+            };
+            if let Step::AwaitVerifiers { at_most } = step {
+                let staged = self.record.versions.staged().unwrap().number;
+                if self
+                    .waiting_since
+                    .is_none_or(|(number, _)| number != staged)
+                {
+                    self.waiting_since = Some((staged, self.uptime));
+                }
+                return Some(at_most.as_secs().min(5));
+            }
+            self.write(step, &mut fresh);
+            self.verifiers_follow();
+            self.check();
+        }
+        // Only a crash ends a run early; a controller that is left alone comes to rest.
+        assert!(
+            writes < 100,
+            "the controller does not come to rest: {:?}",
+            self.record
+        );
+        None
+    }
+
+    fn plan(&self, fresh: &BTreeMap<u32, Minted>) -> Plan {
+        let acceptance = crate::core::acceptance::accept(&self.key, &self.policies);
+        let moved = self
+            .secrets
+            .keys()
+            .filter(|name| **name != self.key.secret_name)
+            .map(|name| {
+                let Secret::Ours { holds, .. } = self.look(name) else {
+                    unreachable!("somebody else's name is not in secrets")
+                };
+                MovedSecret {
+                    name: Arc::clone(name),
+                    holds,
+                }
+            });
+        let staged = self.staged.iter().map(|(number, digest)| StagedSecret {
+            number: *number,
+            uid: "staged".into(),
+            digest: Some(*digest),
+            fresh: fresh.get(number).cloned(),
+        });
+        let waited = self.record.versions.staged().and_then(|staged| {
+            self.waiting_since
+                .filter(|(number, _)| *number == staged.number)
+                .map(|(_, since)| self.uptime - since)
+        });
+        let world = World {
+            key: &self.key,
+            acceptance: &acceptance,
+            record: self.record.clone(),
+            secret: self.look(&self.key.secret_name),
+            moved_secrets: moved.collect(),
+            staged: staged.collect(),
+            known_to_verifiers: self
+                .verifiers
+                .iter()
+                .all(|verifier| verifier.record == self.record),
+            waited: Duration::from_secs(waited.unwrap_or(0)),
+        };
+        plan(&world, self.now)
+    }
+
+    fn look(&self, name: &Arc<str>) -> Secret {
+        if self.foreign.as_ref() == Some(name) {
+            return Secret::Foreign;
+        }
+        let Some(strings) = self.secrets.get(name) else {
+            return Secret::Absent;
+        };
+        let number = |digest: &Digest| {
+            self.record
+                .versions
+                .iter()
+                .find(|version| version.digest == *digest)
+                .map(|v| v.number)
+        };
+        Secret::Ours {
+            holds: strings.values().filter_map(number).collect(),
+            in_order_for: strings.get("api-key").and_then(number),
+        }
+    }
+
+    fn write(&mut self, step: Step, fresh: &mut BTreeMap<u32, Minted>) {
+        match step {
+            Step::Stage { number } => {
+                self.minted += 1;
+                let digest = Pepper::new("p1", &[7; 32])
+                    .unwrap()
+                    .digest_of(&self.minted.to_be_bytes());
+                assert_eq!(
+                    self.staged.insert(number, digest),
+                    None,
+                    "a staged Secret is never overwritten"
+                );
+                let minted = Minted {
+                    digest,
+                    pepper: "p1".into(),
+                    start: "sk".into(),
+                    at: self.now,
+                    id: "key_1".into(),
+                };
+                fresh.insert(number, minted);
+            }
+            Step::Record { record, .. } => self.write_record(record),
+            Step::AwaitVerifiers { .. } => unreachable!("handled by the caller"),
+            Step::Publish { number, .. } => {
+                let digest = self.record.versions.by_number(number).unwrap().digest;
+                let available = self
+                    .staged
+                    .values()
+                    .chain(self.secrets.values().flat_map(BTreeMap::values));
+                assert!(
+                    available.into_iter().any(|held| *held == digest),
+                    "a string that is nowhere is published"
+                );
+                assert_ne!(
+                    self.foreign.as_ref(),
+                    Some(&self.key.secret_name),
+                    "somebody else's Secret is overwritten"
+                );
+                self.secrets.insert(
+                    Arc::clone(&self.key.secret_name),
+                    Strings::from([("api-key", digest)]),
+                );
+            }
+            Step::DeleteSecret { name } => {
+                assert!(self.secrets.remove(&name).is_some());
+            }
+            Step::DeleteStaged { number, .. } => {
+                assert!(self.staged.remove(&number).is_some());
+            }
+        }
+    }
+
+    fn write_record(&mut self, record: Record) {
+        assert!(record.versions.iter().count() <= rotation::MAX_VERSIONS);
+        for version in record.versions.iter() {
+            let known = *self.numbers.entry(version.number).or_insert(version.digest);
+            assert_eq!(known, version.digest, "one number stands for two strings");
+            let current_before = self.record.versions.current().map(|current| current.number);
+            if version.state == VersionState::Grace && current_before == Some(version.number) {
+                self.grace_ends.insert(
+                    version.number,
+                    rotation::after(self.now, self.longest_grace() + Duration::from_secs(1)),
+                );
+            }
+        }
+        self.record = record;
+    }
+
+    /// An upper bound that is computed apart from the code under test.
+    fn longest_grace(&self) -> Duration {
+        let own = self
+            .key
+            .rotation
+            .grace_period
+            .unwrap_or(Duration::from_secs(DAY));
+        let requested = self
+            .key
+            .rotation_request
+            .as_ref()
+            .and_then(|request| request.grace_period);
+        own.max(requested.unwrap_or_default())
+    }
+
+    fn verifiers_follow(&mut self) {
+        for verifier in self
+            .verifiers
+            .iter_mut()
+            .filter(|verifier| verifier.lagging_since.is_none())
+        {
+            verifier.key = self.key.clone();
+            verifier.record = self.record.clone();
+        }
+    }
+
+    /// Invariants 1 and 2, at this instant.
+    fn check(&self) {
+        for verifier in &self.verifiers {
+            let answers = verifier
+                .lagging_since
+                .is_none_or(|since| self.uptime - since < 30);
+            if answers {
+                self.check_verifier(verifier);
+            }
+        }
+    }
+
+    fn check_verifier(&self, verifier: &Verifier) {
+        let versions = &verifier.record.versions;
+        for version in versions
+            .iter()
+            .filter(|version| version.is_accepted(self.now))
+        {
+            if let Some(end) = self.grace_ends.get(&version.number) {
+                assert!(
+                    self.now <= *end || self.now < version.not_after.unwrap(),
+                    "accepted past its grace: {version:?}"
+                );
+            }
+        }
+        let active =
+            verifier.key.enabled && !verifier.key.revoked && verifier.record.revocation.is_none();
+        if !active || self.tampered || verifier.record.last_rotated_at.is_none() {
+            return;
+        }
+        assert!(
+            versions.iter().any(|version| version.is_accepted(self.now)),
+            "no version is accepted: {versions:?}"
+        );
+        for strings in self.secrets.values() {
+            let readable = strings["api-key"];
+            // Grace 0 is the wish that the old string be dead before the new one is out.
+            let known = self
+                .record
+                .versions
+                .iter()
+                .find(|version| version.digest == readable);
+            let retired_on_purpose = known.is_some_and(|version| {
+                version.state == VersionState::Retired && version.superseded_at.is_none()
+            });
+            let accepted = versions
+                .iter()
+                .any(|version| version.digest == readable && version.is_accepted(self.now));
+            assert!(
+                accepted || retired_on_purpose,
+                "a readable string is refused: {readable:?} by {versions:?}"
+            );
+        }
+    }
+
+    /// What holds whenever the controller has nothing left to do.
+    fn settled(&mut self, plan: &Plan) {
+        let versions = &self.record.versions;
+        let graces = versions
+            .iter()
+            .filter(|version| version.state == VersionState::Grace);
+        // A revoked key's versions stay as they were: none of them is accepted.
+        for version in graces.filter(|_| plan.report.state != State::Revoked) {
+            assert!(
+                version.is_accepted(self.now),
+                "past its grace and not retired: {version:?}"
+            );
+        }
+        if plan.report.state == State::Revoked {
+            assert!(
+                self.secrets.is_empty() && self.staged.is_empty(),
+                "strings outlive a revocation"
+            );
+        }
+        if plan.report.state == State::Active {
+            let current = versions.current().unwrap();
+            assert_eq!(self.secrets.len(), 1);
+            assert_eq!(
+                self.secrets[&self.key.secret_name]["api-key"],
+                current.digest
+            );
+            assert!(self.staged.is_empty(), "a staged Secret is left behind");
+            assert_eq!(plan.report.secret, SecretState::Synced);
+            self.tampered = false;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: HISTORIES, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariants_hold_through_random_histories(actions in vec(actions(), 1..40)) {
+        let mut simulation = Simulation::new();
+        simulation.live(1);
+        prop_assert_eq!(simulation.record.versions.current().map(|current| current.number), Some(1));
+        for action in &actions {
+            simulation.act(action);
+        }
+        simulation.live(120);
+    }
+}
