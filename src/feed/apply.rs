@@ -167,3 +167,6 @@ fn name<K: Resource>(object: &DeserializeGuard<K>) -> Option<ObjectName> {
 fn warn_malformed(kind: &str, name: &ObjectName, error: &dyn Display) {
     warn!(kind, %name, %error, "an object cannot be read and counts for nothing until it is corrected");
 }
+
+#[cfg(test)]
+mod tests;

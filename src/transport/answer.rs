@@ -152,6 +152,8 @@ fn explain(namespace: &str, api: &str, code: Code, headers: &HeaderMap) -> Answe
     *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+    // A 404 may be cached otherwise (RFC 9111, section 4.2.2), and outlive its cause.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     fields::put(headers, fields::REQUEST_ID, request_id);
     if code.status() == 401 {
         fields::put_challenge(headers, namespace, api);
@@ -185,3 +187,6 @@ fn request_id(headers: &HeaderMap) -> String {
     // Only for people who compare logs; without entropy there is nothing to compare.
     known.map_or_else(|| entropy::nonce(16).unwrap_or_default(), str::to_owned)
 }
+
+#[cfg(test)]
+mod tests;
