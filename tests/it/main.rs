@@ -4,5 +4,6 @@
 #![cfg(test)]
 
 mod architecture;
+mod controller;
 mod harness;
 mod support;
