@@ -5,4 +5,5 @@
 
 mod architecture;
 mod harness;
+mod resources;
 mod support;
