@@ -6,4 +6,5 @@
 mod architecture;
 mod controller;
 mod harness;
+mod resources;
 mod support;
