@@ -1,1 +1,3 @@
 //! The custom resources.
+
+pub mod names;

@@ -1,11 +1,20 @@
 #!/usr/bin/env bash
 # Brings the pinned outside tools that the tests and the demo need into a cache
-# folder, checks each by asking it for its version, and prints that folder.
+# folder outside the clone, checks each by asking it for its version, and prints
+# the folder that holds them.
 #
 #   tests/tools/install.sh [TOOL ...]     all of them, or only those named
 #
-# Already present and of the pinned version: nothing happens. An interrupted run
-# goes on where it stopped, since a tool is moved into place only when it is whole.
+# TOOL                                  from                        first time, two cores
+#   etcd                                Go modules, built here       25 s
+#   kube-apiserver                      Go modules, built here      280 s
+#   kube-controller-manager, kubectl    Go modules, built here       75 s, 20 s
+#   nginx, wrk                          Debian packages, unpacked     5 s
+#   cargo-deny                          the Rust registry, built    240 s
+#
+# The folder is $KEYTURN_CACHE, or keyturn in $XDG_CACHE_HOME or ~/.cache (about
+# 300 MB). A tool that is there in the pinned version costs nothing. An interrupted
+# run goes on where it stopped: a tool is moved into place only when it is whole.
 set -euo pipefail
 
 KUBERNETES=1.36.3   # with kubernetes/go.mod
@@ -13,15 +22,20 @@ ETCD=3.7.3          # with etcd/go.mod
 NGINX=1.22          # Debian 12; the first two numbers decide which directives exist
 WRK=4.1             # Debian 12
 CARGO_DENY=0.20.2
-
-here=$(cd "$(dirname "$0")" && pwd)
-cache=${KEYTURN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/keyturn}
-bin=$cache/bin
-mkdir -p "$bin" "$cache/tmp"
+all=(etcd kube-apiserver kube-controller-manager kubectl nginx wrk cargo-deny)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "install.sh: $*"; exit 1; }
 need() { command -v "$1" >/dev/null || die "$1 is missing; $2"; }
+
+case ${1:-} in
+  -h | --help) awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; exit 0 ;;
+esac
+
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${KEYTURN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/keyturn}
+bin=$cache/bin
+mkdir -p "$bin" "$cache/tmp" "$cache/checked" "$cache/lib"
 
 # Runs a long command with its output in a log, and says every ten seconds how long it has taken.
 slowly() { # slowly WHAT COMMAND...
@@ -37,19 +51,38 @@ slowly() { # slowly WHAT COMMAND...
   wait "$pid" || { tail -n 30 "$log" >&2; die "$what failed; the end of its output is above"; }
 }
 
-# The pinned version must be what the tool itself says.
-fits() { # fits TOOL
-  local said
-  [ -x "$bin/$1" ] || return 1
+# What the tool must say when asked for its version, as a pattern.
+pin() { # pin TOOL
   case $1 in
-    kube-apiserver | kube-controller-manager) said=$("$bin/$1" --version) && [ "$said" = "Kubernetes v$KUBERNETES" ] ;;
-    kubectl) said=$("$bin/kubectl" version --client) && [[ $said == "Client Version: v$KUBERNETES"$'\n'* ]] ;;
-    etcd) said=$("$bin/etcd" --version) && [[ $said == "etcd Version: $ETCD"$'\n'* ]] ;;
-    nginx) said=$("$bin/nginx" -v 2>&1) && [[ $said == "nginx version: nginx/$NGINX."* ]] ;;
-    wrk) said=$("$bin/wrk" -v 2>&1 || true) && [[ $said == "wrk "*"$WRK"* ]] ;;
-    cargo-deny) said=$("$bin/cargo-deny" --version) && [ "$said" = "cargo-deny $CARGO_DENY" ] ;;
+    kube-apiserver | kube-controller-manager) echo "Kubernetes v$KUBERNETES" ;;
+    kubectl) echo "Client Version: v$KUBERNETES*" ;;
+    etcd) echo "etcd Version: $ETCD*" ;;
+    nginx) echo "nginx version: nginx/$NGINX.*" ;;
+    wrk) echo "wrk *$WRK*" ;;
+    cargo-deny) echo "cargo-deny $CARGO_DENY" ;;
     *) die "unknown tool '$1'; known: ${all[*]}" ;;
   esac
+}
+version() { # version TOOL
+  case $1 in
+    kubectl) "$bin/kubectl" version --client ;;
+    nginx | wrk) "$bin/$1" -v 2>&1 || true ;;
+    *) "$bin/$1" --version ;;
+  esac
+}
+
+# True when the tool is there in the pinned version. It is asked once; the answer is kept beside the size
+# and time of the file, so that the next run costs nothing.
+fits() { # fits TOOL
+  local pin mark said
+  pin=$(pin "$1")
+  [ -x "$bin/$1" ] || return 1
+  mark="$pin $(stat -Lc '%s %Y' "$bin/$1")"
+  [ ! -f "$cache/checked/$1" ] || [ "$(<"$cache/checked/$1")" != "$mark" ] || return 0
+  said=$(version "$1") || return 1
+  # shellcheck disable=SC2053 # the pin is a pattern
+  [[ $said == $pin ]] || return 1
+  printf '%s' "$mark" >"$cache/checked/$1"
 }
 
 go_build() { # go_build MODULE PACKAGE TOOL [LDFLAGS]
@@ -59,25 +92,61 @@ go_build() { # go_build MODULE PACKAGE TOOL [LDFLAGS]
   mv "$cache/tmp/$3" "$bin/$3"
 }
 
-# Unpacks a Debian package without installing it: no service starts, nothing else on the machine changes.
-debian() { # debian PACKAGE PATH-IN-PACKAGE TOOL
-  need apt-get "bring $3 yourself and put it into $bin"
+# Unpacks a Debian package into $cache/tmp/deb/root without installing it: no service starts, nothing else
+# on the machine changes.
+unpack() { # unpack PACKAGE
+  need apt-get "bring $1 yourself and put it into $bin"
   local work=$cache/tmp/deb
-  rm -rf "$work" && mkdir -p "$work"
-  (cd "$work" && apt-get download "$1" >/dev/null 2>&1) || {
+  rm -rf "$work/fetched" && mkdir -p "$work/fetched"
+  (cd "$work/fetched" && apt-get download "$1" >/dev/null 2>&1) || {
     slowly "apt-get update" apt-get update
-    (cd "$work" && slowly "downloading $1" apt-get download "$1")
+    (cd "$work/fetched" && slowly "downloading $1" apt-get download "$1")
   }
-  dpkg-deb -x "$work"/*.deb "$work/root"
-  mv "$work/root/$2" "$bin/$3"
-  local missing
-  missing=$(ldd "$bin/$3" | awk '/not found/ {print $1}' | tr '\n' ' ')
-  [ -z "$missing" ] || { rm "$bin/$3"; die "$3 needs libraries that are not here: $missing(apt-get install $1 brings them)"; }
+  say "    $1: $(du -k "$work/fetched"/*.deb | cut -f1) KiB"
+  dpkg-deb -x "$work/fetched"/*.deb "$work/root"
+}
+missing_libraries() { # missing_libraries FILE: those that neither the machine nor $cache/lib has
+  LD_LIBRARY_PATH=$cache/lib ldd "$1" | awk '/not found/ {print $1}'
 }
 
-install() {
-  local stamp="-X k8s.io/component-base/version.gitVersion=v$KUBERNETES -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=${KUBERNETES#*.}"
-  stamp=${stamp%.*}
+# A program from a Debian package, with those libraries of its dependencies that the machine lacks.
+debian() { # debian PACKAGE PATH-IN-PACKAGE TOOL
+  local root=$cache/tmp/deb/root library missing
+  rm -rf "$root"
+  unpack "$1"
+  local program=$root/$2
+  if [ -n "$(missing_libraries "$program")" ]; then
+    while read -r library; do
+      unpack "$library"
+    done < <(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
+      --no-enhances "$1" | grep -oE '^lib[a-z0-9.+-]+$' | grep -vE '^(libc6|libgcc-s1)$' | sort -u)
+    for missing in $(missing_libraries "$program"); do
+      library=$(find "$root" -name "$missing" -print -quit)
+      [ -z "$library" ] || cp -L "$library" "$cache/lib/$missing"
+    done
+    # A library can need another one.
+    for missing in $(for library in "$cache"/lib/*; do missing_libraries "$library"; done | sort -u); do
+      library=$(find "$root" -name "$missing" -print -quit)
+      [ -z "$library" ] || cp -L "$library" "$cache/lib/$missing"
+    done
+    missing=$(missing_libraries "$program" | tr '\n' ' ')
+    [ -z "$missing" ] || die "$3 needs libraries that are not here: $missing(apt-get install $1 brings them)"
+    mkdir -p "$cache/libexec"
+    mv "$program" "$cache/libexec/$3"
+    # shellcheck disable=SC2016 # the wrapper's own variable
+    printf '#!/bin/sh\nLD_LIBRARY_PATH="%s${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "%s" "$@"\n' \
+      "$cache/lib" "$cache/libexec/$3" >"$cache/tmp/$3"
+    chmod +x "$cache/tmp/$3"
+    mv "$cache/tmp/$3" "$bin/$3"
+  else
+    mv "$program" "$bin/$3"
+  fi
+  rm -rf "$cache/tmp/deb"
+}
+
+install() { # install TOOL
+  local minor=${KUBERNETES#*.} stamp=-X\ k8s.io/component-base/version
+  stamp="$stamp.gitVersion=v$KUBERNETES $stamp.gitMajor=1 $stamp.gitMinor=${minor%.*}"
   case $1 in
     kube-apiserver | kube-controller-manager | kubectl) go_build kubernetes "k8s.io/kubernetes/cmd/$1" "$1" "$stamp" ;;
     etcd) go_build etcd go.etcd.io/etcd/server/v3 etcd ;;
@@ -85,26 +154,36 @@ install() {
     wrk) debian wrk usr/bin/wrk wrk ;;
     cargo-deny)
       need cargo "install Rust from https://rustup.rs"
-      slowly "building cargo-deny" cargo install --locked --quiet --version "$CARGO_DENY" --root "$cache/tmp/cargo-deny" cargo-deny
+      # Its own build folder, kept: an interrupted build goes on.
+      slowly "building cargo-deny" env CARGO_TARGET_DIR="$cache/tmp/cargo-deny-target" \
+        cargo install --locked --force --version "$CARGO_DENY" --root "$cache/tmp/cargo-deny" cargo-deny
       mv "$cache/tmp/cargo-deny/bin/cargo-deny" "$bin/cargo-deny"
+      rm -rf "$cache/tmp/cargo-deny" "$cache/tmp/cargo-deny-target"
       ;;
   esac
 }
 
-all=(etcd kube-apiserver kube-controller-manager kubectl nginx wrk cargo-deny)
-# Two builds at once would only overwrite each other's work.
-exec 9>"$cache/tmp/install.lock"
-flock -n 9 || { say "another install.sh is running; waiting for it"; flock 9; }
-
 wanted=("${@:-${all[@]}}")
-n=0
+lacking=()
 for tool in "${wanted[@]}"; do
-  n=$((n + 1))
-  if fits "$tool"; then continue; fi
-  say "[$n/${#wanted[@]}] $tool"
-  start=$SECONDS
-  install "$tool"
-  fits "$tool" || die "what was brought for $tool is not the version that this script pins"
-  say "[$n/${#wanted[@]}] $tool: done in $((SECONDS - start)) s"
+  pin "$tool" >/dev/null
+  fits "$tool" || lacking+=("$tool")
 done
+
+if [ ${#lacking[@]} -gt 0 ]; then
+  say "tools that are not in $bin yet: ${lacking[*]}"
+  # Two builds at once would only overwrite each other's work.
+  exec 9>"$cache/tmp/install.lock"
+  flock -n 9 || { say "another install.sh is at work; waiting for it"; flock 9; }
+  n=0
+  for tool in "${lacking[@]}"; do
+    n=$((n + 1))
+    fits "$tool" && continue
+    say "[$n/${#lacking[@]}] $tool"
+    start=$SECONDS
+    install "$tool"
+    fits "$tool" || die "what was brought for $tool is not the version that this script pins"
+    say "[$n/${#lacking[@]}] $tool: $(($(stat -Lc %s "$bin/$tool") / 1048576)) MiB, done in $((SECONDS - start)) s"
+  done
+fi
 printf '%s\n' "$bin"

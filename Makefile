@@ -1,0 +1,59 @@
+# Everything that a person or the CI does with this repository. `make` prints the list.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Tools and build output live outside the clone, so that the next clone starts warm.
+export KEYTURN_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/keyturn
+export CARGO_TARGET_DIR ?= $(KEYTURN_CACHE)/target
+# Tests of whole processes wait more than they compute.
+export RUST_TEST_THREADS ?= 8
+
+in_cluster := tests/cluster/run.sh
+
+.PHONY: help
+help: ## print this list
+	@printf 'make TARGET, where TARGET is\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf 'With CLUSTER=existing, demo, test and bench use the current kubeconfig'"'"'s cluster.\n'
+
+# The release build: the demo shows latencies, which an unoptimised build would misstate.
+.PHONY: demo
+demo: tools ## the walk-through: a key from kubectl apply to its end, on a real API server and nginx
+	cargo build --release --bin keyturn
+	cargo bench --no-run --bench revocation
+	$(in_cluster) tests/demo.sh "$(CARGO_TARGET_DIR)/release/keyturn"
+
+.PHONY: test
+test: tools ## every test, against an API server of its own
+	cargo test --no-run
+	$(in_cluster) cargo test --no-fail-fast
+
+.PHONY: lint
+lint: ## formatting, clippy, dependencies, scripts, and whether crds/ is what the types say
+	tests/tools/install.sh cargo-deny >/dev/null
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	"$(KEYTURN_CACHE)/bin/cargo-deny" --log-level warn --offline check bans licenses sources
+	for script in .ci/run $$(git ls-files '*.sh'); do bash -n "$$script"; done
+	generated=$$(mktemp -d) && trap 'rm -rf "$$generated"' EXIT && \
+	  cargo run --quiet --bin keyturn -- crds --dir "$$generated" && \
+	  { diff -r crds "$$generated" || { echo 'crds/ is not what the types say: run make crds' >&2; exit 1; }; }
+
+.PHONY: audit
+audit: ## known vulnerabilities in dependencies; fetches the advisory database
+	tests/tools/install.sh cargo-deny >/dev/null
+	"$(KEYTURN_CACHE)/bin/cargo-deny" check advisories
+
+.PHONY: crds
+crds: ## write crds/ from the Rust types
+	cargo run --quiet --bin keyturn -- crds --dir crds
+
+.PHONY: bench
+bench: tools ## the benchmarks of docs/benchmarks.md
+	cargo bench --no-run
+	$(in_cluster) cargo bench
+
+.PHONY: tools
+tools: ## bring the pinned outside tools into the cache
+	@tests/tools/install.sh >/dev/null

@@ -1,0 +1,58 @@
+//! Every name that outlives a process: what is written into a cluster under one of these is found by it again
+//! after an upgrade, so none of them may change.
+
+/// API group of the custom resources, and the prefix of every label and annotation.
+pub const GROUP: &str = "keyturn.dev";
+/// Version of the custom resources.
+pub const VERSION: &str = "v1alpha1";
+
+/// Field manager of the controller's writes.
+pub const CONTROLLER_MANAGER: &str = "keyturn-controller";
+/// Field manager of a judging process's writes: its own Lease.
+pub const VERIFIER_MANAGER: &str = "keyturn-verifier";
+
+/// Label of every object that Keyturn makes; its value is [`MANAGED_BY`].
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Value of [`MANAGED_BY_LABEL`].
+pub const MANAGED_BY: &str = "keyturn";
+/// Label of a Secret: uid of the ApiKey whose string it holds. A name may be too long for a label.
+pub const APIKEY_UID_LABEL: &str = "keyturn.dev/apikey-uid";
+/// Annotation of a Secret: name of the ApiKey whose string it holds.
+pub const APIKEY_NAME_ANNOTATION: &str = "keyturn.dev/apikey";
+/// Label of a staged Secret, `"true"`: the string of a version that is not handed out yet.
+pub const STAGED_LABEL: &str = "keyturn.dev/staged";
+
+/// Label of a Lease, `"true"`: its holder judges keys.
+pub const JUDGING_LABEL: &str = "keyturn.dev/judging";
+/// Annotation of a judging process's Lease: the highest ApiKey resourceVersion that it has applied.
+pub const APPLIED_ANNOTATION: &str = "keyturn.dev/applied";
+
+/// Secret of the operator's namespace with the peppers, each under its name.
+pub const PEPPER_SECRET: &str = "keyturn-pepper";
+/// Data key of [`PEPPER_SECRET`]: name of the pepper in use.
+pub const PEPPER_ACTIVE: &str = "active";
+
+/// Data key of the string, unless `spec.secret.key` names another.
+pub const DEFAULT_SECRET_KEY: &str = "api-key";
+/// Data key of the key's public id.
+pub const SECRET_ID_KEY: &str = "api-key-id";
+/// Data key of the version's number.
+pub const SECRET_VERSION_KEY: &str = "api-key-version";
+/// Data key of the proof that Keyturn wrote the Secret.
+pub const SECRET_PROOF_KEY: &str = "api-key-proof";
+
+/// Name of the Secret in which version `number` waits until every judging process knows it.
+#[must_use]
+pub fn staged_secret(uid: &str, number: u32) -> String {
+    format!("keyturn-{uid}-{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_staged_secret_is_found_by_uid_and_number() {
+        assert_eq!(staged_secret("6e1f", 2), "keyturn-6e1f-2");
+    }
+}

@@ -1,0 +1,89 @@
+//! The test support itself: a helper that lies makes every other test lie.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::PostParams;
+
+use crate::support::backend::Backend;
+use crate::support::cluster::Namespace;
+use crate::support::http::HttpClient;
+use crate::support::nginx::Nginx;
+use crate::support::process::{Process, Signal, tool};
+
+#[tokio::test]
+async fn a_namespace_is_there_for_the_test_and_gone_after_it() {
+    let (name, client) = {
+        let namespace = Namespace::create().await;
+        let object = ConfigMap {
+            metadata: kube::api::ObjectMeta {
+                name: Some("here".into()),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        namespace
+            .api::<ConfigMap>()
+            .create(&PostParams::default(), &object)
+            .await
+            .unwrap();
+        (namespace.name().to_owned(), namespace.client().clone())
+    };
+    let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(client);
+    let left = namespaces.get_opt(&name).await.unwrap();
+    assert!(left.is_none_or(|left| left.metadata.deletion_timestamp.is_some()));
+}
+
+#[tokio::test]
+async fn a_stopped_process_is_gone_when_it_is_dropped() {
+    let process = Process::start("sleep", &tool("sleep"), ["600"]);
+    process.signal(Signal::STOP);
+    drop(process);
+
+    let mut process = Process::start("sh", &tool("sh"), ["-c", "echo heard; exit 3"]);
+    assert_eq!(process.ended().await.code(), Some(3));
+    assert_eq!(process.log(), "heard\n");
+}
+
+#[tokio::test]
+async fn nginx_passes_requests_on_with_the_address_they_came_from() {
+    let backend = Backend::start().await;
+    let proxy = "proxy_pass http://{backend}; proxy_set_header X-Real-IP $remote_addr;";
+    let server = format!("server {{ listen {{listen}}; location / {{ {proxy} }} }}");
+    let nginx = Nginx::start(&server.replace("{backend}", &backend.address().to_string())).await;
+
+    let near = HttpClient::new(nginx.address())
+        .get("/a?b=c", &[("X-Two", "2")])
+        .await
+        .unwrap();
+    assert_eq!(
+        (near.status.as_u16(), near.body.as_str()),
+        (200, "from the backend\n")
+    );
+    assert_eq!(near.header("content-length"), Some("17"));
+    let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    HttpClient::from_address(source, nginx.address())
+        .get("/far", &[])
+        .await
+        .unwrap();
+
+    let seen = backend.take();
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|one| {
+            (
+                one.method.as_str(),
+                one.uri.to_string(),
+                one.header("x-real-ip"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("GET", "/a?b=c".to_owned(), Some("127.0.0.1")),
+            ("GET", "/far".to_owned(), Some("127.0.0.2"))
+        ]
+    );
+    assert_eq!(nginx.log(), "");
+}

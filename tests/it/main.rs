@@ -1,0 +1,9 @@
+//! The tests that need more than one module: a real API server, real proxies, real processes. One binary, so
+//! that it is linked once. `make test` starts what they need; `tests/cluster/run.sh cargo test --test it NAME`
+//! runs one of them.
+#![cfg(test)]
+
+mod architecture;
+mod controller;
+mod harness;
+mod support;

@@ -1,0 +1,11 @@
+//! What tests of whole processes share. Everything here panics with a sentence when it cannot do its work,
+//! and cleans up when it is dropped.
+
+pub(crate) mod backend;
+pub(crate) mod cluster;
+pub(crate) mod http;
+pub(crate) mod keyturn;
+pub(crate) mod nginx;
+pub(crate) mod ports;
+pub(crate) mod process;
+pub(crate) mod wait;

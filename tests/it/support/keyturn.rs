@@ -1,0 +1,86 @@
+//! The program under test, as processes that watch one namespace and keep their own objects there too, so
+//! that tests do not meet.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::cluster::Namespace;
+use super::http::HttpClient;
+use super::ports;
+use super::process::{Process, Signal};
+use super::wait::eventually;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_keyturn");
+
+/// A `keyturn controller` or `keyturn verifier`.
+pub(crate) struct Keyturn {
+    auth: SocketAddr,
+    health: HttpClient,
+    process: Process,
+}
+
+impl Keyturn {
+    /// Starts a controller and waits until it is ready.
+    pub(crate) async fn controller(namespace: &Namespace) -> Self {
+        let mut started = Self::start("controller", namespace, &[]);
+        started.ready().await;
+        started
+    }
+
+    /// Starts a verifier, which may have to wait for the controller before it is [`Keyturn::ready`].
+    pub(crate) fn verifier(namespace: &Namespace) -> Self {
+        Self::start("verifier", namespace, &[])
+    }
+
+    /// `keyturn ROLE` with these further arguments.
+    pub(crate) fn start(role: &str, namespace: &Namespace, further: &[&str]) -> Self {
+        let (auth, health) = (ports::free(), ports::free());
+        let mut arguments = vec![role.to_owned(), format!("--health-listen={health}")];
+        arguments.push(format!("--namespace={}", namespace.name()));
+        arguments.push(format!("--operator-namespace={}", namespace.name()));
+        if role != "controller" {
+            arguments.push(format!("--auth-listen={auth}"));
+        }
+        arguments.extend(further.iter().map(|&argument| argument.to_owned()));
+        let process = Process::start(role, Path::new(PROGRAM), arguments);
+        Self {
+            auth,
+            health: HttpClient::new(health),
+            process,
+        }
+    }
+
+    /// Waits until its readiness endpoint answers 200.
+    pub(crate) async fn ready(&mut self) {
+        eventually("keyturn is ready", async || {
+            if let Some(status) = self.process.status() {
+                return Err(format!("it has ended with {status}"));
+            }
+            let answer = self.health.get("/readyz", &[]).await?;
+            if answer.status.is_success() {
+                Ok(())
+            } else {
+                Err(answer.body)
+            }
+        })
+        .await;
+    }
+
+    /// Where a verifier answers proxies.
+    pub(crate) fn auth(&self) -> SocketAddr {
+        self.auth
+    }
+
+    /// Its health and metrics port.
+    pub(crate) fn health(&self) -> &HttpClient {
+        &self.health
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}

@@ -1,0 +1,83 @@
+//! A real nginx with a configuration made by the test.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::ports;
+use super::process::{Process, Signal, scratch, tool};
+use super::wait::eventually;
+
+pub(crate) struct Nginx {
+    address: SocketAddr,
+    process: Process,
+}
+
+impl Nginx {
+    /// Starts nginx with `http` inside its `http { }`; `{listen}` there becomes the address to listen on.
+    pub(crate) async fn start(http: &str) -> Self {
+        let folder = scratch("nginx");
+        std::fs::create_dir(&folder)
+            .unwrap_or_else(|error| panic!("creating {}: {error}", folder.display()));
+        let address = ports::free();
+        let configuration = configuration(&folder, &http.replace("{listen}", &address.to_string()));
+        let file = folder.join("main.conf");
+        std::fs::write(&file, configuration)
+            .unwrap_or_else(|error| panic!("writing {}: {error}", file.display()));
+        let arguments = [
+            Path::new("-e"),
+            Path::new("stderr"),
+            Path::new("-p"),
+            &folder,
+            Path::new("-c"),
+            &file,
+        ];
+        let mut process = Process::start("nginx", &tool("nginx"), arguments);
+        eventually("nginx listens", async || {
+            if let Some(status) = process.status() {
+                return Err(format!("it has ended with {status}: {}", process.log()));
+            }
+            tokio::net::TcpStream::connect(address)
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string())
+        })
+        .await;
+        Self { address, process }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has written to its error log.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Killed outright, the master would leave its worker behind.
+        if self.process.status().is_none() {
+            self.process.signal(Signal::TERM);
+            self.process.join();
+        }
+    }
+}
+
+/// Every path that nginx writes to lies in `folder`, so that it needs no rights and meets no other nginx.
+fn configuration(folder: &Path, http: &str) -> String {
+    let mut text = String::from("daemon off;\nworker_processes 1;\n");
+    let _ = write!(
+        text,
+        "pid {}/nginx.pid;\nerror_log stderr warn;\n",
+        folder.display()
+    );
+    text.push_str("events { worker_connections 4096; }\nhttp {\naccess_log off;\n");
+    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+        let _ = writeln!(text, "{kind}_temp_path {}/{kind};", folder.display());
+    }
+    let _ = write!(text, "{http}\n}}\n");
+    text
+}
