@@ -16,7 +16,7 @@ use crate::core::scope::Scope;
 use crate::verify::gate::{Gate, Watched};
 use crate::verify::index::{Index, KeyRecord, KeyVersion};
 
-/// 2023-11-14T22:13:20Z, in the middle of a minute.
+/// 2023-11-14T22:13:20Z, 20 s into a minute.
 const NOW: i64 = 1_700_000_000;
 
 const AT: Instant = Instant { now: Timestamp::constant(NOW, 0), since_boot: Duration::from_secs(100) };
@@ -81,7 +81,7 @@ fn record() -> KeyRecord {
         expires_at: None,
         rotation: Schedule::default(),
         rotation_request: None,
-        secret_name: None,
+        secret_name: "ci".into(),
         not_yet_supported: vec![],
     };
     let current = KeyVersion { number: 3, digest: pepper().digest(&string()), state: VersionState::Current, not_after: None };
@@ -204,8 +204,8 @@ fn whoever_may_pass_is_named_and_told_what_is_left() {
     let expected = "200\n\
         x-apikey-id: key_1\nx-apikey-name: ci\nx-apikey-namespace: speech\nx-apikey-owner: acme-1\n\
         x-apikey-environment: live\nx-apikey-tier: \nx-apikey-version: 3\nx-apikey-scopes: read\n\
-        x-ratelimit-limit: 2\nx-ratelimit-remaining: 1\nx-ratelimit-reset: 1700000080\n\
-        ratelimit: \"requests\";r=1;t=80\nratelimit-policy: \"requests\";q=2;w=60";
+        x-ratelimit-limit: 2\nx-ratelimit-remaining: 1\nx-ratelimit-reset: 1700000100\n\
+        ratelimit: \"requests\";r=1;t=100\nratelimit-policy: \"requests\";q=2;w=60";
     assert_eq!(text, expected);
     assert_eq!(verdict, Some((ApiLabel(Some(("speech".into(), "transcripts".into()))), "ALLOWED")));
 }
