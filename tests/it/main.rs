@@ -6,5 +6,6 @@
 mod architecture;
 mod controller;
 mod harness;
+mod nginx;
 mod resources;
 mod support;
