@@ -1,1 +1,124 @@
-//! controller
+//! Mints, rotates and revokes: brings the cluster to what the manifests say.
+//!
+//! ```text
+//!  ApiKeys ──────────────────┐ one reconcile a key: gather → plan (core, pure) → apply → publish, until at rest
+//!  Secrets, metadata only ───┤
+//!  APIs, tiers, roles ───────┤ wake the keys that they concern
+//!  Leases of verifiers ──────┘
+//! ```
+//!
+//! All lists are complete before the first key is looked at, so that nothing is refused or minted because of
+//! something that was merely not read yet.
+
+mod apikey;
+mod judging;
+mod pepper;
+mod policies;
+mod scope;
+mod secrets;
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use kube::Client;
+use kube::core::DeserializeGuard;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::{Controller, controller, watcher};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use crate::resources::ApiKey;
+use crate::telemetry::chain;
+use apikey::Context;
+use scope::Scope;
+
+/// Keys that are worked on at the same time. A key spends its time waiting for the API server.
+const CONCURRENCY: u16 = 64;
+
+/// How an ApiKey is addressed in the queue. Guarded, so that one that cannot be read disturbs no other.
+type KeyRef = ObjectRef<DeserializeGuard<ApiKey>>;
+
+/// What the controller works with.
+pub struct Options {
+    pub client: Client,
+    /// The only namespace to look after; `None` for all.
+    pub namespace: Option<String>,
+    /// Where Keyturn's own objects are.
+    pub operator_namespace: String,
+    /// Told `true` once every kind has been read.
+    pub ready: watch::Sender<bool>,
+}
+
+/// The controller cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("preparing the pepper")]
+    Pepper(#[source] pepper::Error),
+}
+
+/// Reconciles until told to stop, and finishes what it has begun.
+///
+/// # Errors
+/// When there is no pepper that could be used.
+pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Error> {
+    let Options { client, namespace, operator_namespace, ready } = options;
+    let scope = Scope::new(namespace);
+    let Some(pepper) = shutdown.run_until_cancelled(pepper::ensure(&client, &scope, &operator_namespace)).await else {
+        return Ok(());
+    };
+    let pepper = pepper.map_err(Error::Pepper)?;
+
+    let (wake, woken) = mpsc::unbounded_channel::<KeyRef>();
+    let keys = Controller::new(scope.api::<DeserializeGuard<ApiKey>>(&client), watcher::Config::default());
+    let store = keys.store();
+    let tasks = TaskTracker::new();
+    let policies = policies::follow(&client, &scope, &store, &wake, &shutdown, &tasks);
+    let secrets = secrets::follow(&client, &scope, &wake, &shutdown, &tasks);
+    let judging = judging::follow(&client, &operator_namespace, &wake, &shutdown, &tasks);
+    tasks.close();
+
+    let reporter = Reporter { controller: "keyturn".into(), instance: None };
+    let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        pepper,
+        policies: Arc::clone(&policies),
+        secrets: Arc::clone(&secrets),
+        judging: Arc::clone(&judging),
+        progress: apikey::Progress::default(),
+    });
+    let all_read = async {
+        policies.read().await;
+        secrets.read().await;
+        judging.read().await;
+    };
+    if shutdown.run_until_cancelled(all_read).await.is_some() {
+        info!("every kind has been read; keys are looked after");
+        ready.send_replace(true);
+        let woken = futures::stream::unfold(woken, |mut woken| async { woken.recv().await.map(|key| (key, woken)) });
+        let stopped = shutdown.clone();
+        let watched = Arc::clone(&context);
+        keys.with_config(controller::Config::default().concurrency(CONCURRENCY))
+            .reconcile_on(woken)
+            .graceful_shutdown_on(async move { stopped.cancelled().await })
+            .run(apikey::reconcile, apikey::retry, context)
+            .for_each(|outcome| {
+                match outcome {
+                    Ok((key, _)) => debug!(%key, "looked after"),
+                    Err(controller::Error::ObjectNotFound(key)) => {
+                        watched.progress.forget(key.namespace.as_deref(), &key.name);
+                    }
+                    // Said where it is known what failed.
+                    Err(controller::Error::ReconcilerFailed(..)) => {}
+                    Err(error) => warn!(error = chain(&error), "the queue of keys failed; it goes on"),
+                }
+                futures::future::ready(())
+            })
+            .await;
+    }
+    tasks.wait().await;
+    Ok(())
+}

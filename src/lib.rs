@@ -17,6 +17,7 @@ pub mod cli;
 pub mod clock;
 pub mod controller;
 pub mod core;
+pub mod entropy;
 pub mod feed;
 pub mod metrics;
 pub mod resources;

@@ -1,1 +1,162 @@
-//! metrics
+//! What a process counts and measures, in the text format of OpenMetrics 1.0.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The media type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The metrics of one process, all named `keyturn_*`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    verdicts: Family<VerdictLabels, Counter>,
+    duration: Histogram,
+    keys: Gauge,
+    watch_age: Family<WatchLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+}
+
+/// Namespace and name of an API that exists. The label takes its values from custom resources only, so no
+/// client can make up new ones.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct ApiLabel(pub Option<(Arc<str>, Arc<str>)>);
+
+impl EncodeLabelValue for ApiLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |(namespace, name)| {
+            write!(encoder, "{namespace}/{name}")
+        })
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct VerdictLabels {
+    api: ApiLabel,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct WatchLabels {
+    kind: &'static str,
+}
+
+impl Metrics {
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("keyturn");
+        let verdicts = Family::default();
+        registry.register(
+            "verdicts",
+            "Requests judged, by API and outcome",
+            verdicts.clone(),
+        );
+        // 250 ns to 65 ms: judging takes well below a microsecond, a starved processor takes milliseconds.
+        let duration = Histogram::new(exponential_buckets(250e-9, 4.0, 10));
+        registry.register_with_unit(
+            "verify_duration",
+            "Time spent judging",
+            Unit::Seconds,
+            duration.clone(),
+        );
+        let keys = Gauge::default();
+        registry.register("index_keys", "Keys that are known", keys.clone());
+        let watch_age = Family::default();
+        let help = "Time since the last list, event or bookmark, by kind";
+        registry.register_with_unit("watch_age", help, Unit::Seconds, watch_age.clone());
+        let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The running program", version);
+        Self {
+            registry,
+            verdicts,
+            duration,
+            keys,
+            watch_age,
+        }
+    }
+
+    /// Counts one verdict. `code` is `ALLOWED` or the code of a denial.
+    pub fn judged(&self, api: ApiLabel, code: &'static str, took: Duration) {
+        self.verdicts
+            .get_or_create(&VerdictLabels { api, code })
+            .inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// How many keys the index holds.
+    pub fn set_keys(&self, count: usize) {
+        self.keys.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How long ago a kind's watch last said anything.
+    pub fn set_watch_age(&self, kind: &'static str, age: Duration) {
+        self.watch_age
+            .get_or_create(&WatchLabels { kind })
+            .set(age.as_secs_f64());
+    }
+
+    /// Everything, as [`CONTENT_TYPE`].
+    ///
+    /// # Errors
+    /// When a value refuses to be written; none of ours does.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_written() {
+        let metrics = Metrics::new();
+        metrics.judged(
+            ApiLabel(Some(("speech".into(), "transcripts".into()))),
+            "ALLOWED",
+            Duration::from_nanos(300),
+        );
+        metrics.judged(
+            ApiLabel::default(),
+            "API_NOT_FOUND",
+            Duration::from_millis(2),
+        );
+        metrics.set_keys(7);
+        metrics.set_watch_age("ApiKey", Duration::from_millis(1500));
+        let text = metrics.encode().unwrap();
+        for line in [
+            r#"keyturn_verdicts_total{api="speech/transcripts",code="ALLOWED"} 1"#,
+            r#"keyturn_verdicts_total{api="",code="API_NOT_FOUND"} 1"#,
+            "keyturn_verify_duration_seconds_count 2",
+            r#"keyturn_verify_duration_seconds_bucket{le="2.5e-7"} 0"#,
+            "keyturn_index_keys 7",
+            r#"keyturn_watch_age_seconds{kind="ApiKey"} 1.5"#,
+            concat!(
+                "keyturn_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
+        ] {
+            assert!(
+                text.lines().any(|l| l == line),
+                "{line} is missing from\n{text}"
+            );
+        }
+    }
+}

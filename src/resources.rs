@@ -16,6 +16,7 @@ pub mod duration;
 pub mod limits;
 pub mod metadata;
 pub mod names;
+pub mod pepper;
 pub mod protectedapi;
 pub mod references;
 pub mod rotation;

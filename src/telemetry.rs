@@ -1,1 +1,94 @@
-//! telemetry
+//! Logs: what is printed on standard error, and how an error is told.
+
+use std::error::Error;
+use std::fmt::Write as _;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The log cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error(
+        "reading the log level {0:?}; write a level (info) or directives (info,keyturn::feed=debug)"
+    )]
+    Level(String, #[source] ParseError),
+    #[error("setting up the log a second time")]
+    AlreadySet(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Sends the log of this process to standard error. `level` is a level or a list of directives as
+/// `tracing_subscriber::EnvFilter` reads them.
+///
+/// # Errors
+/// When `level` is neither, or a log was set up before.
+pub fn init(format: LogFormat, level: &str) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::builder()
+        .parse(level)
+        .map_err(|error| TelemetryError::Level(level.to_owned(), error))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    }
+    .map_err(TelemetryError::AlreadySet)
+}
+
+/// An error and its causes in one line, the nearest first. A cause that its effect already quotes is left out.
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut said = text.clone();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !said.contains(&next) {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ": {next}");
+        }
+        said = next;
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Failure(&'static str, #[source] Option<Box<Self>>);
+
+    #[test]
+    fn a_chain_says_each_cause_once() {
+        let refused = Failure("connection refused", None);
+        let request = Failure("sending: connection refused", Some(Box::new(refused)));
+        let listing = Failure("listing apikeys", Some(Box::new(request)));
+        assert_eq!(
+            chain(&listing),
+            "listing apikeys: sending: connection refused"
+        );
+    }
+
+    #[test]
+    fn a_level_that_is_none_is_refused() {
+        let error = init(LogFormat::Text, "keyturn=loud").unwrap_err();
+        assert!(
+            matches!(error, TelemetryError::Level(ref level, _) if level == "keyturn=loud"),
+            "{error:?}"
+        );
+    }
+}

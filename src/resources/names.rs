@@ -27,6 +27,11 @@ pub const JUDGING_LABEL: &str = "keyturn.dev/judging";
 /// Annotation of a judging process's Lease: the highest ApiKey resourceVersion that it has applied.
 pub const APPLIED_ANNOTATION: &str = "keyturn.dev/applied";
 
+/// Secret of the operator's namespace with the peppers, each under its name.
+pub const PEPPER_SECRET: &str = "keyturn-pepper";
+/// Data key of [`PEPPER_SECRET`]: name of the pepper in use.
+pub const PEPPER_ACTIVE: &str = "active";
+
 /// Data key of the string, unless `spec.secret.key` names another.
 pub const DEFAULT_SECRET_KEY: &str = "api-key";
 /// Data key of the key's public id.

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod architecture;
+mod controller;
 mod harness;
 mod resources;
 mod support;

@@ -5,7 +5,7 @@ pub(super) struct Import {
     pub(super) line: usize,
     /// Segments joined by `::`; `crate::` first when it is ours.
     pub(super) path: String,
-    /// Written in the file's `mod tests`.
+    /// Written in a module `tests`, in the same file or one of its own.
     pub(super) in_tests: bool,
 }
 
@@ -59,7 +59,11 @@ pub(super) fn imports(modules: &[&str], text: &str) -> Vec<Import> {
                 }
             }
             Token::Word(_) | Token::Into => {
-                let in_tests = inline.iter().any(|(name, _)| *name == "tests");
+                let around = inline.iter().map(|(name, _)| name);
+                let in_tests = modules
+                    .iter()
+                    .chain(around)
+                    .any(|module| *module == "tests");
                 let here = Here {
                     modules,
                     inline: inline.len(),
@@ -72,6 +76,7 @@ pub(super) fn imports(modules: &[&str], text: &str) -> Vec<Import> {
                         found.push(Import {
                             line,
                             path: here.resolve(segments),
+                            in_tests,
                         });
                     }
                 });
@@ -110,7 +115,11 @@ fn tree<'t>(
                 at += 1;
                 while !matches!(tokens.get(at), None | Some((_, Token::Sign(b'}')))) {
                     let comma = matches!(tokens[at].1, Token::Sign(b','));
-                    let end = if comma { at } else { tree(tokens, at, &segments, true, found) };
+                    let end = if comma {
+                        at
+                    } else {
+                        tree(tokens, at, &segments, true, found)
+                    };
                     at = end.max(at + 1);
                 }
                 return at + 1;

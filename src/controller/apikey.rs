@@ -1,0 +1,123 @@
+//! Looks after one ApiKey: gather what is there, plan the next write, apply it, publish what came of it, until
+//! nothing is left to be done.
+
+mod apply;
+mod build;
+mod gather;
+mod progress;
+mod publish;
+mod record;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::runtime::events::Recorder;
+use kube::{Client, ResourceExt as _};
+
+use super::KeyRef;
+use super::judging::Judging;
+use super::policies::Policies;
+use super::secrets::Secrets;
+use crate::clock;
+use crate::core::digest::Pepper;
+use crate::core::lifecycle::{self, Step};
+use crate::resources::ApiKey;
+use crate::telemetry::chain;
+pub(super) use progress::Progress;
+
+/// Writes that one key needs at the most before it is at rest; more of them would be a loop.
+const MOST_STEPS: usize = 32;
+
+/// Pause before a key is tried again after a failure.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Pause after a conflict: the change that caused it is about to be seen.
+const RETRY_CONFLICT: Duration = Duration::from_millis(100);
+
+/// What every reconcile works with.
+pub(super) struct Context {
+    pub(super) client: Client,
+    pub(super) recorder: Recorder,
+    pub(super) pepper: Pepper,
+    pub(super) policies: Arc<Policies>,
+    pub(super) secrets: Arc<Secrets>,
+    pub(super) judging: Arc<Judging>,
+    pub(super) progress: Progress,
+}
+
+/// A key could not be looked after this time.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("reading what belongs to the key")]
+    Gather(#[source] gather::Error),
+    #[error("asking how far the verifiers have come")]
+    Judging(#[source] kube::Error),
+    #[error("carrying out a step")]
+    Apply(#[source] apply::Error),
+    #[error("the plan for the key does not come to an end")]
+    Endless,
+}
+
+/// Brings one key to what its manifest says.
+pub(super) async fn reconcile(key: Arc<DeserializeGuard<ApiKey>>, context: Arc<Context>) -> Result<Action, Error> {
+    let key = match &key.0 {
+        Ok(key) => key,
+        Err(error) => {
+            tracing::warn!(key = error.metadata.name, error = error.error, "an ApiKey cannot be read; apply it anew");
+            return Ok(Action::await_change());
+        }
+    };
+    if let Some(at_rest) = context.progress.at_rest(key, &context, clock::now()) {
+        return Ok(at_rest);
+    }
+    let mut observed = gather::gather(&context, key).await.map_err(Error::Gather)?;
+    for _ in 0..MOST_STEPS {
+        let now = clock::now();
+        observed.known_to_verifiers = is_known_to_verifiers(&context, &observed).await?;
+        let plan = match observed.world(&context) {
+            Some(world) => lifecycle::plan(&world, now),
+            // The manifest says something that the schema should have refused: that is told, nothing else.
+            None => return publish::invalid(&context, observed, now).await.map_err(Error::Apply),
+        };
+        match plan.step {
+            None => {
+                publish::status(&context, &mut observed, &plan.report, now).await.map_err(Error::Apply)?;
+                return Ok(context.progress.rest(&observed, plan.next_look, now));
+            }
+            Some(Step::AwaitVerifiers { at_most }) => {
+                publish::status(&context, &mut observed, &plan.report, now).await.map_err(Error::Apply)?;
+                context.progress.wait(&observed, clock::since_boot());
+                context.judging.wake_on_progress(key_ref(&observed.object));
+                return Ok(Action::requeue(at_most));
+            }
+            Some(step) => apply::apply(&context, &mut observed, step, &plan.report, now).await.map_err(Error::Apply)?,
+        }
+    }
+    Err(Error::Endless)
+}
+
+/// How the key is addressed in the queue.
+fn key_ref(object: &ApiKey) -> KeyRef {
+    KeyRef::new(&object.name_any()).within(&object.namespace().unwrap_or_default())
+}
+
+/// When to try again after a failure.
+pub(super) fn retry(key: Arc<DeserializeGuard<ApiKey>>, error: &Error, _: Arc<Context>) -> Action {
+    if matches!(error, Error::Apply(error) if error.is_conflict()) {
+        return Action::requeue(RETRY_CONFLICT);
+    }
+    let name = key.0.as_ref().map_or_else(|error| error.metadata.name.clone(), |key| key.metadata.name.clone());
+    tracing::warn!(key = name, error = chain(error), "looking after a key failed; it is tried again");
+    Action::requeue(RETRY)
+}
+
+/// Only asked while a version is staged: nothing else waits for verifiers.
+async fn is_known_to_verifiers(context: &Context, observed: &gather::Observed) -> Result<bool, Error> {
+    match (observed.record.versions.staged(), observed.resource_version()) {
+        (Some(_), Some(version)) => context.judging.have_applied(version).await.map_err(Error::Judging),
+        (Some(_), None) => Ok(false),
+        (None, _) => Ok(true),
+    }
+}

@@ -1,0 +1,161 @@
+//! Carries out one step. Every write of a Secret or a status carries the version that it is based on, or
+//! creates what must not be there yet, so that nothing that was not seen is ever overwritten.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::{Api, ResourceExt as _};
+
+use super::gather::{HeldSecret, HeldStaged, Observed};
+use super::{Context, build, gather, publish};
+use crate::core::key;
+use crate::core::lifecycle::{Minted, Report, Step};
+use crate::entropy::{self, EntropyError};
+use crate::resources::names::{CONTROLLER_MANAGER, staged_secret};
+
+#[derive(Debug, thiserror::Error)]
+pub(in crate::controller) enum Error {
+    #[error("drawing a key")]
+    Entropy(#[from] EntropyError),
+    #[error("creating Secret {name}")]
+    Create { name: String, source: kube::Error },
+    #[error("writing Secret {name}")]
+    Replace { name: String, source: kube::Error },
+    #[error("deleting Secret {name}")]
+    Delete { name: String, source: kube::Error },
+    #[error("writing the status")]
+    Status(#[source] kube::Error),
+    #[error("looking at a staged Secret that is there already")]
+    Gather(#[from] gather::Error),
+    #[error("the string of version {0} is gone")]
+    StringGone(u32),
+}
+
+impl Error {
+    /// Somebody else was faster: what they wrote has to be looked at first.
+    pub(super) fn is_conflict(&self) -> bool {
+        let source = match self {
+            Self::Create { source, .. } | Self::Replace { source, .. } | Self::Delete { source, .. } | Self::Status(source) => {
+                source
+            }
+            Self::Entropy(_) | Self::Gather(_) | Self::StringGone(_) => return false,
+        };
+        // Reason AlreadyExists and a failed precondition come with the same code.
+        matches!(source, kube::Error::Api(status) if status.code == 409)
+    }
+}
+
+pub(super) async fn apply(
+    context: &Context,
+    observed: &mut Observed,
+    step: Step,
+    report: &Report,
+    now: Timestamp,
+) -> Result<(), Error> {
+    match step {
+        Step::Stage { number } => stage(context, observed, number, now).await,
+        Step::Record { record, event } => {
+            observed.record = record;
+            publish::status(context, observed, report, now).await?;
+            publish::event(context, observed, event).await;
+            Ok(())
+        }
+        // The driver waits; there is nothing to write.
+        Step::AwaitVerifiers { .. } => Ok(()),
+        Step::Publish { number, event } => {
+            put_secret(context, observed, number).await?;
+            publish::event(context, observed, event).await;
+            Ok(())
+        }
+        Step::DeleteSecret { name } => delete_secret(context, observed, &name).await,
+        Step::DeleteStaged { number, .. } => delete_staged(context, observed, number).await,
+    }
+}
+
+pub(super) fn post_params() -> PostParams {
+    PostParams { field_manager: Some(CONTROLLER_MANAGER.to_owned()), ..PostParams::default() }
+}
+
+/// Step 1: a string of its own, in a Secret that nobody reads yet.
+async fn stage(context: &Context, observed: &mut Observed, number: u32, now: Timestamp) -> Result<(), Error> {
+    let (Ok(key), Ok(accepted)) = (&observed.key, &observed.acceptance) else { return Ok(()) };
+    let string = accepted.api.key_format.mint(key.environment, entropy::fill)?;
+    let minted = Minted {
+        digest: context.pepper.digest(&string),
+        pepper: context.pepper.name().into(),
+        start: string.start().into(),
+        at: now,
+        id: key::mint_id(entropy::fill)?.into(),
+    };
+    let secrets = observed.secrets(context);
+    let name = staged_secret(&key.uid, number);
+    let wanted = HeldSecret(build::staged(&observed.object, key, number, &string));
+    match secrets.create(&post_params(), &wanted.0).await {
+        Ok(created) => {
+            observed.staged.push(HeldStaged { number, secret: HeldSecret(created), minted: Some(minted) });
+            Ok(())
+        }
+        // Left behind by an interrupted run: looked at, it will be planned away.
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            observed.take_staged(&secrets, &name).await?;
+            if observed.staged.is_empty() {
+                return Err(Error::Create { name, source: kube::Error::Api(status) });
+            }
+            Ok(())
+        }
+        Err(source) => Err(Error::Create { name, source }),
+    }
+}
+
+/// Step 4, and whatever puts the Secret right.
+async fn put_secret(context: &Context, observed: &mut Observed, number: u32) -> Result<(), Error> {
+    let Ok(key) = &observed.key else { return Ok(()) };
+    let wanted = observed.wanted_secret(context, key, number).ok_or(Error::StringGone(number))?;
+    let secrets = observed.secrets(context);
+    let name = key.secret_name.to_string();
+    let written = match &observed.secret {
+        None => secrets.create(&post_params(), &wanted.0).await.map_err(|source| Error::Create { name, source })?,
+        // The type of a Secret cannot be changed.
+        Some(found) if found.0.type_ != wanted.0.type_ => {
+            delete_exactly(&secrets, &found.0).await.map_err(|source| Error::Delete { name: name.clone(), source })?;
+            secrets.create(&post_params(), &wanted.0).await.map_err(|source| Error::Create { name, source })?
+        }
+        Some(found) => {
+            let over = HeldSecret(build::over(&found.0, wanted.0.clone()));
+            let replaced = secrets.replace(&name, &post_params(), &over.0).await;
+            replaced.map_err(|source| Error::Replace { name, source })?
+        }
+    };
+    observed.secret = Some(HeldSecret(written));
+    Ok(())
+}
+
+async fn delete_secret(context: &Context, observed: &mut Observed, name: &Arc<str>) -> Result<(), Error> {
+    let secrets = observed.secrets(context);
+    let named = |secret: &HeldSecret| secret.0.name_any() == **name;
+    let held = observed.secret.take_if(|secret| named(secret));
+    let held = held.or_else(|| observed.moved.iter().position(named).map(|at| observed.moved.remove(at)));
+    let Some(held) = held else { return Ok(()) };
+    delete_exactly(&secrets, &held.0).await.map_err(|source| Error::Delete { name: name.to_string(), source })
+}
+
+async fn delete_staged(context: &Context, observed: &mut Observed, number: u32) -> Result<(), Error> {
+    let secrets = observed.secrets(context);
+    let Some(at) = observed.staged.iter().position(|staged| staged.number == number) else { return Ok(()) };
+    let held = observed.staged.remove(at);
+    let name = held.secret.0.name_any();
+    delete_exactly(&secrets, &held.secret.0).await.map_err(|source| Error::Delete { name, source })
+}
+
+/// Deletes the very object that was looked at; one that is gone already is fine.
+async fn delete_exactly(secrets: &Api<Secret>, secret: &Secret) -> Result<(), kube::Error> {
+    let preconditions = Preconditions { uid: secret.uid(), resource_version: secret.resource_version() };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match secrets.delete(&secret.name_any(), &params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+    }
+}

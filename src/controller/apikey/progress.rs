@@ -1,0 +1,122 @@
+//! What this process remembers of keys between two looks: nothing that matters is lost with it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::runtime::controller::Action;
+
+use super::Context;
+use super::gather::Observed;
+use crate::controller::secrets::{SecretMeta, SecretsOfKey};
+use crate::resources::ApiKey;
+
+/// By namespace and name.
+#[derive(Debug, Default)]
+pub(in crate::controller) struct Progress(Mutex<HashMap<(String, String), Memory>>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// Of the object that this is about; its name may be used again.
+    uid: Option<String>,
+    /// Highest resourceVersion of the ApiKey that this process has written or come to rest with.
+    written: Option<u64>,
+    rest: Option<Rest>,
+    /// The staged version for whose sake it waits, and since when since boot.
+    waiting: Option<(u32, Duration)>,
+}
+
+/// Nothing was left to be done, as long as nothing of this changes.
+#[derive(Debug)]
+struct Rest {
+    policies_revision: u64,
+    secrets: SecretsOfKey,
+    next_look: Option<Timestamp>,
+}
+
+impl Progress {
+    /// What to do with a key without looking any further: it lies as it was left, or what is known of it is
+    /// older than what this process has written itself.
+    pub(super) fn at_rest(&self, key: &ApiKey, context: &Context, now: Timestamp) -> Option<Action> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = known.get(&name_of(key)).filter(|memory| memory.uid == key.metadata.uid)?;
+        let version: Option<u64> = key.resource_version().and_then(|version| version.parse().ok());
+        if version < memory.written {
+            return Some(Action::await_change());
+        }
+        let rest = memory.rest.as_ref().filter(|_| version == memory.written)?;
+        let unchanged = rest.policies_revision == context.policies.current().number
+            && rest.secrets == context.secrets.of(key.metadata.uid.as_deref()?);
+        let due = rest.next_look.is_some_and(|next_look| next_look <= now);
+        (unchanged && !due).then(|| wake_at(rest.next_look, now))
+    }
+
+    /// Remembers that nothing is left to be done, and answers when to look again.
+    pub(super) fn rest(&self, observed: &Observed, next_look: Option<Timestamp>, now: Timestamp) -> Action {
+        let secrets = observed.secret.iter().chain(&observed.moved).filter_map(|secret| {
+            let meta = SecretMeta { resource_version: secret.0.resource_version()?, staged: false };
+            Some((secret.0.name_any(), meta))
+        });
+        let rest = Rest { policies_revision: observed.policies_revision, secrets: secrets.collect(), next_look };
+        self.remember(observed, |memory| {
+            memory.rest = Some(rest);
+            memory.waiting = None;
+        });
+        wake_at(next_look, now)
+    }
+
+    /// Remembers since when the staged version waits for verifiers.
+    pub(super) fn wait(&self, observed: &Observed, since_boot: Duration) {
+        let Some(staged) = observed.record.versions.staged() else { return };
+        self.remember(observed, |memory| {
+            memory.rest = None;
+            if memory.waiting.is_none_or(|(number, _)| number != staged.number) {
+                memory.waiting = Some((staged.number, since_boot));
+            }
+        });
+    }
+
+    /// How long this process has waited for verifiers to learn of this key's staged version.
+    pub(super) fn waited(&self, key: &ApiKey, since_boot: Duration) -> Duration {
+        let staged = key.status.iter().flat_map(|status| &status.versions).map(|version| version.number).max();
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = known.get(&name_of(key)).filter(|memory| memory.uid == key.metadata.uid);
+        match memory.and_then(|memory| memory.waiting) {
+            Some((number, since)) if Some(number) == staged => since_boot.saturating_sub(since),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// What has been heard of a key must be at least as new as what this process last wrote.
+    pub(super) fn wrote(&self, observed: &Observed) {
+        self.remember(observed, |memory| memory.rest = None);
+    }
+
+    /// The key is gone.
+    pub(in crate::controller) fn forget(&self, namespace: Option<&str>, name: &str) {
+        let name = (namespace.unwrap_or_default().to_owned(), name.to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+    }
+
+    fn remember(&self, observed: &Observed, change: impl FnOnce(&mut Memory)) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = known.entry(name_of(&observed.object)).or_default();
+        if memory.uid != observed.object.metadata.uid {
+            *memory = Memory { uid: observed.object.uid(), ..Memory::default() };
+        }
+        memory.written = observed.resource_version();
+        change(memory);
+    }
+}
+
+fn name_of(key: &ApiKey) -> (String, String) {
+    (key.namespace().unwrap_or_default(), key.name_any())
+}
+
+fn wake_at(next_look: Option<Timestamp>, now: Timestamp) -> Action {
+    next_look.map_or_else(Action::await_change, |at| {
+        Action::requeue(at.duration_since(now).try_into().unwrap_or(Duration::ZERO))
+    })
+}

@@ -1,0 +1,210 @@
+//! Tells what became of a key: status, conditions, events.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::runtime::controller::Action;
+use kube::runtime::events;
+use kube::{Api, Resource as _, ResourceExt as _};
+use tracing::{info, warn};
+
+use super::apply::{Error, post_params};
+use super::gather::Observed;
+use super::{Context, record};
+use crate::core::acceptance::Rejection;
+use crate::core::lifecycle::{Cause, Event, LONGEST_WAIT, Report, SecretState, State};
+use crate::resources::ApiKey;
+use crate::resources::apikey::{ApiKeyStatus, KeyState, Revocation};
+use crate::resources::condition::{self, ACCEPTED, READY, SECRET_SYNCED, Statement};
+use crate::resources::references::SecretKeyRef;
+use crate::telemetry::chain;
+
+/// Writes the record and the report, unless the status is so already.
+pub(super) async fn status(
+    context: &Context,
+    observed: &mut Observed,
+    report: &Report,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let before = observed.object.status.clone().unwrap_or_default();
+    let after = stored(observed, report, &before, now);
+    write(context, observed, before, after).await
+}
+
+/// For a manifest that cannot be parsed: says so, and leaves everything else as it is.
+pub(super) async fn invalid(context: &Context, mut observed: Observed, now: Timestamp) -> Result<Action, Error> {
+    let Err(rejection) = &observed.acceptance else { return Ok(Action::await_change()) };
+    let before = observed.object.status.clone().unwrap_or_default();
+    let generation = observed.object.metadata.generation;
+    let mut after = ApiKeyStatus { observed_generation: generation, state: Some(KeyState::Rejected), ..before.clone() };
+    let ready = Statement { kind: READY, holds: Some(false), reason: "Rejected", message: &rejection.message };
+    condition::set(&mut after.conditions, accepted(&Err(rejection.clone())), generation, now);
+    condition::set(&mut after.conditions, ready, generation, now);
+    write(context, &mut observed, before, after).await?;
+    Ok(Action::await_change())
+}
+
+async fn write(
+    context: &Context,
+    observed: &mut Observed,
+    before: ApiKeyStatus,
+    after: ApiKeyStatus,
+) -> Result<(), Error> {
+    // Compared as stored: instants there are whole seconds.
+    if serde_json::to_value(&before).ok() == serde_json::to_value(&after).ok() {
+        return Ok(());
+    }
+    let keys = Api::<ApiKey>::namespaced(context.client.clone(), &observed.object.namespace().unwrap_or_default());
+    let refused = newly_refused(&before, &after);
+    let mut object = observed.object.clone();
+    object.status = Some(after);
+    observed.object =
+        keys.replace_status(&object.name_any(), &post_params(), &object).await.map_err(Error::Status)?;
+    context.progress.wrote(observed);
+    if let Some(condition) = refused {
+        emit(context, observed, events::EventType::Warning, &condition.reason, condition.message).await;
+    }
+    Ok(())
+}
+
+/// The `Accepted` condition, where it has just become false or changed its reason.
+fn newly_refused(before: &ApiKeyStatus, after: &ApiKeyStatus) -> Option<Condition> {
+    let accepted = |status: &ApiKeyStatus| status.conditions.iter().find(|it| it.type_ == ACCEPTED).cloned();
+    let now = accepted(after).filter(|condition| condition.status == "False")?;
+    let same = accepted(before).is_some_and(|before| before.status == now.status && before.reason == now.reason);
+    (!same).then_some(now)
+}
+
+fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Timestamp) -> ApiKeyStatus {
+    let record = &observed.record;
+    let generation = observed.object.metadata.generation;
+    let mut status = ApiKeyStatus {
+        observed_generation: generation,
+        id: record.id.as_deref().map(Into::into),
+        state: Some(match report.state {
+            State::Pending => KeyState::Pending,
+            State::Active => KeyState::Active,
+            State::Rotating => KeyState::Rotating,
+            State::Disabled => KeyState::Disabled,
+            State::Expired => KeyState::Expired,
+            State::Revoked => KeyState::Revoked,
+            State::Rejected => KeyState::Rejected,
+        }),
+        start: record.versions.current().map(|current| current.start.to_string()).or_else(|| before.start.clone()),
+        versions: record::stored_versions(&record.versions, &before.versions),
+        rotation_request: record.rotation_request.as_deref().map(Into::into),
+        last_rotated_at: record.last_rotated_at.map(Time),
+        next_rotation_at: report.next_rotation_at.map(Time),
+        expires_at: report.expires_at.map(Time),
+        secret_ref: record.secret_name.as_deref().map(|name| SecretKeyRef {
+            name: name.to_owned(),
+            key: observed.object.spec.secret.key.clone(),
+        }),
+        revocation: record
+            .revocation
+            .map(|revocation| Revocation { at: Time(revocation.at), reversible: revocation.reversible }),
+        usage: before.usage.clone(),
+        conditions: before.conditions.clone(),
+        history: before.history.clone(),
+    };
+    for statement in [accepted(&report.accepted), ready(report), secret_synced(report)] {
+        condition::set(&mut status.conditions, statement, generation, now);
+    }
+    status
+}
+
+fn accepted(accepted: &Result<(), Rejection>) -> Statement<'_> {
+    match accepted {
+        Ok(()) => Statement { kind: ACCEPTED, holds: Some(true), reason: "Accepted", message: "" },
+        Err(rejection) => Statement {
+            kind: ACCEPTED,
+            holds: Some(false),
+            reason: rejection.reason.as_str(),
+            message: &rejection.message,
+        },
+    }
+}
+
+fn ready(report: &Report) -> Statement<'static> {
+    let (holds, reason, message) = match report.state {
+        State::Active => (true, "Active", "requests with this key are let in"),
+        State::Rotating => (true, "Rotating", "a new version is being handed to the verifiers; the present one works on"),
+        State::Pending => (false, "Pending", "the first version is being handed to the verifiers"),
+        State::Disabled => (false, "Disabled", "spec.enabled is false; set it to true to let the key in again"),
+        State::Expired => (false, "Expired", "spec.expiresAt, or the API's expiresAfter, has passed; set a later spec.expiresAt"),
+        State::Revoked => (false, "Revoked", "the key is revoked for good; create another one"),
+        State::Rejected => (false, "Rejected", "the Accepted condition says why"),
+    };
+    Statement { kind: READY, holds: Some(holds), reason, message }
+}
+
+fn secret_synced(report: &Report) -> Statement<'static> {
+    let (holds, reason, message) = match report.secret {
+        SecretState::Synced => (true, "Synced", "the Secret holds the current version"),
+        SecretState::Pending => (false, "Pending", "there is no current version yet"),
+        SecretState::Lost => (false, "StringLost", "the string in the Secret was removed or changed; the next version replaces it"),
+        SecretState::Deleted => (false, "Revoked", "the Secret of a revoked key is deleted"),
+        SecretState::NameTaken => (false, "SecretNameTaken", "another object has the Secret's name"),
+    };
+    Statement { kind: SECRET_SYNCED, holds: Some(holds), reason, message }
+}
+
+/// Tells people what happened; a cluster that takes no events changes nothing else.
+pub(super) async fn event(context: &Context, observed: &Observed, event: Option<Event>) {
+    use events::EventType::{Normal, Warning};
+    let (type_, reason, note) = match event {
+        // The end of the mint is what people want to hear of.
+        None | Some(Event::Minting { .. }) => return,
+        Some(Event::Minted { number }) => (Normal, "Minted", format!("version {number} is in the Secret and accepted everywhere")),
+        Some(Event::RotationStarted { number, cause: Cause::Schedule }) => {
+            (Normal, "RotationStarted", format!("version {number} is staged, as scheduled"))
+        }
+        Some(Event::RotationStarted { number, cause: Cause::Request }) => {
+            (Normal, "RotationStarted", format!("version {number} is staged, as requested"))
+        }
+        Some(Event::RotationStarted { number, cause: Cause::SecretLost }) => (
+            Warning,
+            "SecretLost",
+            format!("the string in the Secret was removed or changed; version {number} is staged to replace it"),
+        ),
+        Some(Event::Rotated { number }) => (Normal, "Rotated", format!("version {number} is in the Secret; the grace of its predecessor has begun")),
+        Some(Event::GraceCut { number }) => {
+            (Warning, "GraceCut", format!("version {number} is refused before its grace has ended, since four versions are remembered at most"))
+        }
+        Some(Event::GraceEnded { number }) => (Normal, "GraceEnded", format!("version {number} is refused from now on")),
+        Some(Event::StagedLost { number }) => {
+            (Warning, "StagedLost", format!("the staged Secret of version {number} is gone or changed; another version is minted"))
+        }
+        Some(Event::VerifiersBehind { number }) => (
+            Warning,
+            "VerifiersBehind",
+            format!("version {number} is handed out although a verifier has not applied it in {} s", LONGEST_WAIT.as_secs()),
+        ),
+        Some(Event::SecretCorrected { number }) => {
+            (Normal, "SecretCorrected", format!("the Secret holds version {number} as the manifest says again"))
+        }
+        Some(Event::Revoked) => (Warning, "Revoked", "the key is revoked for good; its Secret is deleted".to_owned()),
+    };
+    emit(context, observed, type_, reason, note).await;
+}
+
+async fn emit(context: &Context, observed: &Observed, type_: events::EventType, reason: &str, note: String) {
+    let key = observed.object.name_any();
+    info!(key, namespace = observed.object.namespace(), reason, note, "told");
+    let event = events::Event {
+        type_,
+        reason: reason.to_owned(),
+        // The API takes 1,024 bytes.
+        note: Some(note.chars().take(1000).collect()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    let about = observed.object.object_ref(&());
+    let told = context.recorder.publish(&event, &about);
+    match tokio::time::timeout(Duration::from_secs(5), told).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(key, reason, error = chain(&error), "an event could not be recorded"),
+        Err(_) => warn!(key, reason, "an event could not be recorded in time"),
+    }
+}

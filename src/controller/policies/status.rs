@@ -1,0 +1,54 @@
+//! Writes an object's `Accepted`, where it does not say so already.
+
+use std::time::Duration;
+
+use kube::api::PostParams;
+use kube::{Api, Client, ResourceExt as _};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::kinds::Kind;
+use crate::clock;
+use crate::resources::condition::{self, ACCEPTED, Statement};
+use crate::resources::names::CONTROLLER_MANAGER;
+use crate::telemetry::chain;
+
+/// Pauses between tries; the client has its own for errors of the server. What fails for longer is said again
+/// when the object changes or is listed anew.
+const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
+
+pub(super) async fn tell<K: Kind>(client: &Client, mut object: K) {
+    let judgement = object.judge().map(|_| ());
+    let generation = object.meta().generation;
+    let mut status = object.status().clone().unwrap_or_default();
+    let statement = match &judgement {
+        Ok(()) => Statement { kind: ACCEPTED, holds: Some(true), reason: "Accepted", message: "" },
+        Err(rejection) => Statement {
+            kind: ACCEPTED,
+            holds: Some(false),
+            reason: rejection.reason.as_str(),
+            message: &rejection.message,
+        },
+    };
+    status.observed_generation = generation;
+    condition::set(&mut status.conditions, statement, generation, clock::now());
+    if object.status().as_ref() == Some(&status) {
+        return;
+    }
+    *object.status() = Some(status);
+    let name = object.name_any();
+    let api = Api::<K>::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    for pause in PAUSES.map(Some).into_iter().chain([None]) {
+        // The object's resourceVersion goes along: a newer one is never overwritten.
+        let params = PostParams { field_manager: Some(CONTROLLER_MANAGER.to_owned()), ..PostParams::default() };
+        match (api.replace_status(&name, &params, &object).await, pause) {
+            (Ok(_), _) => return info!(kind = %K::kind(&()), %name, accepted = judgement.is_ok(), "judged"),
+            // It has changed or gone meanwhile, which is an event of its own.
+            (Err(kube::Error::Api(status)), _) if status.is_conflict() || status.is_not_found() => return,
+            (Err(_), Some(pause)) => sleep(pause).await,
+            (Err(error), None) => {
+                warn!(kind = %K::kind(&()), %name, error = chain(&error), "the status could not be written");
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Lists one kind and then watches it for ever, handing over every change in order.
+//!
+//! Our own loop rather than kube-runtime's, which hides list versions and bookmarks: the first tell up to which
+//! version a process has applied the keys, the second that silence means "nothing changed" rather than "dead".
+//!
+//! ```text
+//!  list in pages ──► Listed ──► watch from the list's version ──► Applied, Deleted, Bookmark
+//!      ▲                            │ ended after its 15 s: watch on from the last version
+//!      └──────── back off ◄─────────┘ 410, any error, or silence past 20 s
+//! ```
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::{DeserializeGuard, Status};
+use kube::{Api, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{info, warn};
+
+use super::backoff;
+use crate::clock::since_boot;
+use crate::entropy;
+use crate::telemetry::chain;
+
+/// Objects per page of a list.
+const PAGE: u32 = 500;
+
+/// How long one page may take.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After this the server ends a watch, and shortly before it sends a bookmark. Seconds.
+const WATCH_SECONDS: u32 = 15;
+
+/// What the end of a watch may be late by before the connection counts as dead.
+const WATCH_LATE: Duration = Duration::from_secs(5);
+
+/// What one watch has to tell.
+#[derive(Debug)]
+pub(super) enum Change<K> {
+    /// Everything there is; whatever is missing here is gone.
+    Listed(Vec<DeserializeGuard<K>>),
+    /// An object is new or changed.
+    Applied(DeserializeGuard<K>),
+    /// An object is gone.
+    Deleted(DeserializeGuard<K>),
+    /// Nothing else changed up to this version.
+    Bookmark,
+}
+
+/// A change, and up to where and when it is the truth.
+#[derive(Debug)]
+pub(super) struct Report<K> {
+    pub change: Change<K>,
+    /// The resourceVersion up to which this kind is known with this change; `None` when it is no number.
+    pub version: Option<u64>,
+    /// Time since boot at which this was certain: the start of a list, the arrival of anything else.
+    pub at: Duration,
+}
+
+/// Nobody takes reports any more, or the watch has to begin anew.
+#[derive(Debug, thiserror::Error)]
+enum Interruption {
+    #[error("handing over a change to a task that has ended")]
+    Closed,
+    #[error("listing")]
+    List(#[source] kube::Error),
+    #[error("listing took longer than {} s a page", PAGE_TIMEOUT.as_secs())]
+    ListTimeout,
+    #[error("listing gave no resourceVersion to watch from")]
+    NoVersion,
+    #[error("watching")]
+    Watch(#[source] kube::Error),
+    #[error("watching: the server reports an error")]
+    Reported(#[source] Box<Status>),
+    #[error("watching: nothing was heard for {} s", Duration::from_secs(WATCH_SECONDS as u64).as_secs() + WATCH_LATE.as_secs())]
+    Silent,
+}
+
+/// Reports every change of a kind until nobody takes the reports any more. Failures are retried for ever;
+/// that nothing arrives any more is for the receiver to notice by the age of the last report.
+pub(super) async fn follow<K, T>(
+    api: Api<DeserializeGuard<K>>,
+    reports: mpsc::Sender<T>,
+    wrap: fn(Report<K>) -> T,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let kind = K::plural(&());
+    let mut failures = 0;
+    loop {
+        let error = match list_and_watch(&api, &reports, wrap, &mut failures).await {
+            Interruption::Closed => return,
+            error => error,
+        };
+        failures += 1;
+        // Without entropy the pause is the longest; nothing is at stake.
+        let pause = backoff::pause(failures, entropy::fraction().unwrap_or(1.0));
+        if error.is_expired() {
+            info!(%kind, ?pause, "the watch's version has expired; listing again");
+        } else {
+            warn!(%kind, ?pause, error = chain(&error), "the watch is interrupted; listing again");
+        }
+        sleep(pause).await;
+    }
+}
+
+async fn list_and_watch<K, T>(
+    api: &Api<DeserializeGuard<K>>,
+    reports: &mpsc::Sender<T>,
+    wrap: fn(Report<K>) -> T,
+    failures: &mut u32,
+) -> Interruption
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let mut version = match list(api, reports, wrap).await {
+        Ok(version) => version,
+        Err(error) => return error,
+    };
+    loop {
+        match watch_once(api, &version, reports, wrap).await {
+            Ok(Some(last)) => {
+                *failures = 0;
+                version = last;
+            }
+            // A watch that ends at once, again and again, must not become a busy loop.
+            Ok(None) => sleep(backoff::pause(1, 0.0)).await,
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Lists everything, with resourceVersion unset: as of now, not as of some cache.
+async fn list<K, T>(
+    api: &Api<DeserializeGuard<K>>,
+    reports: &mpsc::Sender<T>,
+    wrap: fn(Report<K>) -> T,
+) -> Result<String, Interruption>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let at = since_boot();
+    let mut objects = Vec::new();
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = timeout(PAGE_TIMEOUT, api.list(&params))
+            .await
+            .map_err(|_| Interruption::ListTimeout)?;
+        let page = page.map_err(Interruption::List)?;
+        objects.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => {
+                let version = page
+                    .metadata
+                    .resource_version
+                    .ok_or(Interruption::NoVersion)?;
+                let report = Report {
+                    change: Change::Listed(objects),
+                    version: version.parse().ok(),
+                    at,
+                };
+                send(reports, wrap(report)).await?;
+                return Ok(version);
+            }
+        }
+    }
+}
+
+/// Watches until the server ends the watch; answers the last version heard, if there was any.
+async fn watch_once<K, T>(
+    api: &Api<DeserializeGuard<K>>,
+    from: &str,
+    reports: &mpsc::Sender<T>,
+    wrap: fn(Report<K>) -> T,
+) -> Result<Option<String>, Interruption>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let deadline = Instant::now() + Duration::from_secs(WATCH_SECONDS.into()) + WATCH_LATE;
+    let params = WatchParams::default().timeout(WATCH_SECONDS);
+    let opened = timeout_at(deadline, api.watch(&params, from))
+        .await
+        .map_err(|_| Interruption::Silent)?;
+    let mut events = opened
+        .map_err(Interruption::Watch)?
+        .map_err(Interruption::Watch)
+        .boxed();
+    let mut last = None;
+    loop {
+        let event = timeout_at(deadline, events.next())
+            .await
+            .map_err(|_| Interruption::Silent)?;
+        let Some(event) = event else { return Ok(last) };
+        let (change, version) = match event? {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                let version = object.resource_version();
+                (Change::Applied(object), version)
+            }
+            WatchEvent::Deleted(object) => {
+                let version = object.resource_version();
+                (Change::Deleted(object), version)
+            }
+            WatchEvent::Bookmark(bookmark) => {
+                (Change::Bookmark, Some(bookmark.metadata.resource_version))
+            }
+            WatchEvent::Error(status) => return Err(Interruption::Reported(status)),
+        };
+        let number = version.as_deref().and_then(|version| version.parse().ok());
+        last = version.or(last);
+        send(
+            reports,
+            wrap(Report {
+                change,
+                version: number,
+                at: since_boot(),
+            }),
+        )
+        .await?;
+    }
+}
+
+async fn send<T>(reports: &mpsc::Sender<T>, report: T) -> Result<(), Interruption> {
+    reports.send(report).await.map_err(|_| Interruption::Closed)
+}
+
+impl Interruption {
+    /// Whether the version is simply too old (410 Gone), which is part of the protocol.
+    fn is_expired(&self) -> bool {
+        match self {
+            Self::Reported(status)
+            | Self::Watch(kube::Error::Api(status))
+            | Self::List(kube::Error::Api(status)) => status.code == 410,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! The port for whoever runs this process: is it alive, is it ready, what does it measure.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{StatusCode, header};
+
+use crate::metrics::{self, Metrics};
+
+/// What the port tells.
+pub struct Health {
+    pub metrics: Arc<Metrics>,
+    /// What is still missing before requests should come here, one sentence each; empty when ready.
+    pub missing: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Sets the metrics that are only known when asked for.
+    pub measure: Box<dyn Fn(&Metrics) + Send + Sync>,
+}
+
+/// `/livez`, `/readyz` and `/metrics`. Being alive depends on nothing else: restarting a process that waits for
+/// the API server would only make it wait anew.
+pub fn router(health: Health) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::new(health))
+}
+
+async fn ready(State(health): State<Arc<Health>>) -> Response {
+    match (health.missing)().as_slice() {
+        [] => (StatusCode::OK, "ready\n").into_response(),
+        missing => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready:\n- {}\n", missing.join("\n- ")),
+        )
+            .into_response(),
+    }
+}
+
+async fn metrics(State(health): State<Arc<Health>>) -> Response {
+    (health.measure)(&health.metrics);
+    match health.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::{Body, to_bytes};
+    use http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn get(missing: &'static [&str], path: &str) -> (u16, String) {
+        let health = Health {
+            metrics: Arc::new(Metrics::new()),
+            missing: Box::new(|| missing.iter().map(|&text| text.to_owned()).collect()),
+            measure: Box::new(|metrics| metrics.set_watch_age("ApiKey", Duration::from_secs(3))),
+        };
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router(health).oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        (
+            status,
+            String::from_utf8(
+                to_bytes(response.into_body(), 1 << 20)
+                    .await
+                    .unwrap()
+                    .to_vec(),
+            )
+            .unwrap(),
+        )
+    }
+
+    #[tokio::test]
+    async fn readiness_names_what_is_missing() {
+        let expected = "not ready:\n- the pepper: no such Secret\n- a Lease\n".to_owned();
+        assert_eq!(
+            get(&["the pepper: no such Secret", "a Lease"], "/readyz").await,
+            (503, expected)
+        );
+        assert_eq!(get(&[], "/readyz").await, (200, "ready\n".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn liveness_does_not_depend_on_readiness() {
+        assert_eq!(
+            get(&["everything"], "/livez").await,
+            (200, "alive\n".to_owned())
+        );
+    }
+
+    #[tokio::test]
+    async fn metrics_are_measured_when_asked_for() {
+        let (status, text) = get(&[], "/metrics").await;
+        assert_eq!(status, 200);
+        assert!(
+            text.contains("keyturn_watch_age_seconds{kind=\"ApiKey\"} 3"),
+            "{text}"
+        );
+    }
+}

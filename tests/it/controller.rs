@@ -1,0 +1,7 @@
+//! The controller against a real API server, in a namespace of each test's own.
+
+mod lifecycle;
+mod mistakes;
+mod rotation;
+mod secrets;
+mod world;

@@ -1,0 +1,221 @@
+//! A namespace with a controller at work in it, and sentences about what is there.
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Event, Secret};
+use keyturn::controller::{self, Options};
+use keyturn::core::digest::Pepper;
+use keyturn::resources::apikey::{KeyState, VersionState};
+use keyturn::resources::{ApiKey, ApiKeyTier, ProtectedApi, pepper};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::cluster::Namespace;
+use crate::support::wait::eventually;
+
+pub(super) struct World {
+    namespace: Namespace,
+    controller: Option<Controller>,
+}
+
+struct Controller {
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), controller::Error>>,
+}
+
+impl World {
+    /// With a ProtectedApi `transcripts` and a controller.
+    pub(super) async fn new() -> Self {
+        let mut world = Self { namespace: Namespace::create().await, controller: None };
+        world.create_api().await;
+        world.start_controller().await;
+        world
+    }
+
+    pub(super) async fn create_api(&self) {
+        let api = json!({
+            "apiVersion": "keyturn.dev/v1alpha1", "kind": "ProtectedApi",
+            "metadata": {"name": "transcripts"}, "spec": {},
+        });
+        let api: ProtectedApi = serde_json::from_value(api).unwrap();
+        self.apis().create(&PostParams::default(), &api).await.unwrap();
+    }
+
+    pub(super) async fn start_controller(&mut self) {
+        let shutdown = CancellationToken::new();
+        let (ready, mut is_ready) = watch::channel(false);
+        let options = Options {
+            client: self.namespace.client().clone(),
+            namespace: Some(self.namespace.name().to_owned()),
+            operator_namespace: self.namespace.name().to_owned(),
+            ready,
+        };
+        let task = tokio::spawn(controller::run(options, shutdown.clone()));
+        self.controller = Some(Controller { shutdown, task });
+        is_ready.wait_for(|ready| *ready).await.expect("the controller gets ready");
+    }
+
+    /// As SIGTERM does.
+    pub(super) async fn stop_controller(&mut self) {
+        let controller = self.controller.take().unwrap();
+        controller.shutdown.cancel();
+        controller.task.await.unwrap().unwrap();
+    }
+
+    /// As SIGKILL does: in the middle of whatever it is doing.
+    pub(super) async fn kill_controller(&mut self) {
+        let controller = self.controller.take().unwrap();
+        controller.task.abort();
+        // Its watches end with it.
+        controller.shutdown.cancel();
+        let _ = controller.task.await;
+    }
+
+    /// Runs a controller until it gives up.
+    pub(super) async fn try_controller(&self) -> Result<(), controller::Error> {
+        let options = Options {
+            client: self.namespace.client().clone(),
+            namespace: Some(self.namespace.name().to_owned()),
+            operator_namespace: self.namespace.name().to_owned(),
+            ready: watch::Sender::new(false),
+        };
+        controller::run(options, CancellationToken::new()).await
+    }
+
+    pub(super) fn leases(&self) -> Api<Lease> {
+        self.namespace.api()
+    }
+
+    pub(super) fn keys(&self) -> Api<ApiKey> {
+        self.namespace.api()
+    }
+
+    pub(super) fn apis(&self) -> Api<ProtectedApi> {
+        self.namespace.api()
+    }
+
+    pub(super) fn tiers(&self) -> Api<ApiKeyTier> {
+        self.namespace.api()
+    }
+
+    pub(super) fn secrets(&self) -> Api<Secret> {
+        self.namespace.api()
+    }
+
+    pub(super) async fn create_key(&self, name: &str, spec: Value) -> ApiKey {
+        let mut key = json!({
+            "apiVersion": "keyturn.dev/v1alpha1", "kind": "ApiKey",
+            "metadata": {"name": name}, "spec": {"apiRef": {"name": "transcripts"}},
+        });
+        for (field, value) in spec.as_object().unwrap() {
+            key["spec"][field] = value.clone();
+        }
+        let key: ApiKey = serde_json::from_value(key).unwrap();
+        self.keys().create(&PostParams::default(), &key).await.unwrap()
+    }
+
+    pub(super) async fn patch_key(&self, name: &str, spec: Value) -> ApiKey {
+        self.try_patch_key(name, spec).await.unwrap()
+    }
+
+    pub(super) async fn try_patch_key(&self, name: &str, spec: Value) -> kube::Result<ApiKey> {
+        self.keys().patch(name, &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await
+    }
+
+    pub(super) async fn key_in_state(&self, name: &str, state: KeyState) -> ApiKey {
+        self.key_when(name, &format!("state {state:?}"), |key| {
+            key.status.as_ref().is_some_and(|status| status.state == Some(state))
+        })
+        .await
+    }
+
+    /// Waits until the key is as it is to be, and the status speaks of the present spec.
+    pub(super) async fn key_when(&self, name: &str, what: &str, holds: impl Fn(&ApiKey) -> bool) -> ApiKey {
+        eventually(&format!("ApiKey {name} has {what}"), async || {
+            let key = self.keys().get(name).await.map_err(|error| error.to_string())?;
+            let observed = key.status.as_ref().and_then(|status| status.observed_generation);
+            if observed == key.metadata.generation && holds(&key) {
+                Ok(key)
+            } else {
+                Err(format!("generation {:?}, status {:#?}", key.metadata.generation, key.status))
+            }
+        })
+        .await
+    }
+
+    /// The string that workloads read.
+    pub(super) async fn string_in(&self, secret: &str) -> String {
+        let secret = self.secrets().get(secret).await.unwrap();
+        text(&secret, "api-key").expect("the Secret holds a string")
+    }
+
+    pub(super) async fn pepper(&self) -> Pepper {
+        let mut secret = self.secrets().get("keyturn-pepper").await.unwrap();
+        pepper::parse(&mut secret).unwrap()
+    }
+
+    /// Names of the Secrets that belong to keys.
+    pub(super) async fn secret_names(&self) -> Vec<String> {
+        let params = ListParams::default().labels("keyturn.dev/apikey-uid");
+        self.secrets().list(&params).await.unwrap().iter().map(kube::ResourceExt::name_any).collect()
+    }
+
+    /// Waits for an event with this reason about this key, and answers what it says.
+    pub(super) async fn event(&self, key: &str, reason: &str) -> String {
+        let events: Api<Event> = self.namespace.api();
+        eventually(&format!("event {reason} about {key}"), async || {
+            let all = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+            let about_key = |event: &&Event| event.involved_object.name.as_deref() == Some(key);
+            let reasons: Vec<_> = all.iter().filter(about_key).filter_map(|event| event.reason.clone()).collect();
+            let found = all.iter().filter(about_key).find(|event| event.reason.as_deref() == Some(reason));
+            found.map(|event| event.message.clone().unwrap_or_default()).ok_or_else(|| format!("{reasons:?}"))
+        })
+        .await
+    }
+
+    pub(super) async fn delete_key(&self, name: &str) {
+        self.keys().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Everything that must not move while nothing happens: each object's name and resourceVersion.
+    pub(super) async fn versions_of_everything(&self) -> Vec<(String, Option<String>)> {
+        let keys = self.keys().list(&ListParams::default()).await.unwrap();
+        let apis = self.apis().list(&ListParams::default()).await.unwrap();
+        let secrets = self.secrets().list(&ListParams::default()).await.unwrap();
+        let events: Api<Event> = self.namespace.api();
+        let events = events.list(&ListParams::default()).await.unwrap();
+        let mut all: Vec<_> = keys.iter().map(|it| (it.name_any(), it.resource_version())).collect();
+        all.extend(apis.iter().map(|it| (it.name_any(), it.resource_version())));
+        all.extend(secrets.iter().map(|it| (it.name_any(), it.resource_version())));
+        all.extend(events.iter().map(|it| (it.name_any(), it.resource_version())));
+        all
+    }
+}
+
+/// A value of a Secret.
+pub(super) fn text(secret: &Secret, key: &str) -> Option<String> {
+    let value = secret.data.as_ref()?.get(key)?;
+    Some(String::from_utf8(value.0.clone()).expect("what Keyturn writes is text"))
+}
+
+/// Number and state of each version, newest first.
+pub(super) fn versions(key: &ApiKey) -> Vec<(u32, VersionState)> {
+    let status = key.status.as_ref().expect("the key has a status");
+    status.versions.iter().map(|version| (version.number, version.state)).collect()
+}
+
+/// Status and reason of a condition.
+pub(super) fn condition(key: &ApiKey, kind: &str) -> Option<(String, String)> {
+    let conditions = &key.status.as_ref()?.conditions;
+    let condition = conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some((condition.status.clone(), condition.reason.clone()))
+}
+
+/// What a condition says.
+pub(super) fn message(key: &ApiKey, kind: &str) -> String {
+    let conditions = &key.status.as_ref().expect("the key has a status").conditions;
+    conditions.iter().find(|condition| condition.type_ == kind).expect("the condition is there").message.clone()
+}
