@@ -7,5 +7,6 @@ mod acceptance;
 mod architecture;
 mod controller;
 mod harness;
+mod nginx;
 mod resources;
 mod support;
