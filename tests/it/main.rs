@@ -3,7 +3,9 @@
 //! runs one of them.
 #![cfg(test)]
 
+mod acceptance;
 mod architecture;
 mod controller;
 mod harness;
+mod resources;
 mod support;

@@ -1,0 +1,227 @@
+//! From an ApiKey to what acceptance and verification work with.
+
+use std::sync::Arc;
+
+use super::{ApiKey, ApiKeySpec, Delivery, SecretType};
+use crate::core::acceptance::Rejection;
+use crate::core::policy::{Key, ObjectName, RotationRequest};
+use crate::resources::parse;
+
+impl ApiKey {
+    /// What the key's spec comes to. Fields that this version does not act on are named in the result, and
+    /// acceptance refuses them.
+    ///
+    /// # Errors
+    /// A value that the schema should have refused.
+    pub fn parse(&self) -> Result<Key, Rejection> {
+        let spec = &self.spec;
+        let name = parse::object_name(&self.metadata)?;
+        let uid = self.metadata.uid.as_deref();
+        let created_at = self.metadata.creation_timestamp.as_ref();
+        let (Some(uid), Some(created_at)) = (uid, created_at) else {
+            let cause = "uid or creationTimestamp is missing; read the object from the server";
+            return Err(parse::invalid("metadata", cause));
+        };
+        let api = spec.api_ref.namespace.as_deref().unwrap_or(&name.namespace);
+        let rotation = &spec.rotation;
+        Ok(Key {
+            api: ObjectName::new(api, &spec.api_ref.name),
+            uid: uid.into(),
+            created_at: created_at.0,
+            environment: spec.environment.into(),
+            owner: spec.owner.as_deref().map(Into::into),
+            tier: spec.tier.as_deref().map(Into::into),
+            scopes: spec
+                .scopes
+                .as_ref()
+                .map(|scopes| parse::scopes("spec.scopes", scopes))
+                .transpose()?,
+            roles: spec.roles.iter().map(|role| role.as_str().into()).collect(),
+            ip_allowlist: parse::addresses("spec.ipAllowlist", &spec.ip_allowlist)?,
+            rate_limits: parse::rate_limits("spec.rateLimits", &spec.rate_limits)?,
+            enabled: spec.enabled,
+            revoked: spec.revoked,
+            expires_at: spec.expires_at.as_ref().map(|at| at.0),
+            rotation: parse::schedule(
+                "spec.rotation",
+                rotation.interval.as_ref(),
+                rotation.grace_period.as_ref(),
+            )?,
+            rotation_request: rotation_request(spec)?,
+            secret_name: spec
+                .secret
+                .name
+                .as_deref()
+                .map_or_else(|| Arc::clone(&name.name), Into::into),
+            not_yet_supported: not_yet_supported(spec, &name),
+            name,
+        })
+    }
+}
+
+fn rotation_request(spec: &ApiKeySpec) -> Result<Option<RotationRequest>, Rejection> {
+    let Some(request) = &spec.rotation.request else {
+        return Ok(None);
+    };
+    let grace_period = request.grace_period.as_ref();
+    let grace_period = grace_period
+        .map(|grace| parse::duration("spec.rotation.request.gracePeriod", grace))
+        .transpose()?;
+    Ok(Some(RotationRequest {
+        id: request.id.as_str().into(),
+        grace_period,
+    }))
+}
+
+fn not_yet_supported(spec: &ApiKeySpec, name: &ObjectName) -> Vec<&'static str> {
+    let foreign = spec
+        .api_ref
+        .namespace
+        .as_ref()
+        .is_some_and(|namespace| **namespace != *name.namespace);
+    parse::used(&[
+        ("spec.apiRef.namespace", foreign),
+        ("spec.resources", !spec.resources.is_empty()),
+        ("spec.quotas", !spec.quotas.is_empty()),
+        ("spec.credits", spec.credits.is_some()),
+        ("spec.source", spec.source.is_some()),
+        ("spec.secret.data", !spec.secret.data.is_empty()),
+        ("spec.secret.type", spec.secret.type_ != SecretType::Opaque),
+        (
+            "spec.secret.delivery",
+            spec.secret.delivery != Delivery::Retain,
+        ),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::core::acceptance::Reason;
+    use crate::core::key::Environment;
+
+    fn key(spec: Value) -> ApiKey {
+        let mut object = json!({
+            "apiVersion": "keyturn.dev/v1alpha1",
+            "kind": "ApiKey",
+            "metadata": {
+                "name": "ci", "namespace": "team-a", "uid": "u1", "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
+            "spec": {"apiRef": {"name": "transcripts"}},
+        });
+        for (field, value) in spec.as_object().unwrap() {
+            object["spec"][field] = value.clone();
+        }
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn unsupported(spec: Value) -> Vec<&'static str> {
+        key(spec).parse().unwrap().not_yet_supported
+    }
+
+    #[test]
+    fn names_each_field_that_is_not_acted_on_yet() {
+        for (spec, field) in [
+            (
+                json!({"apiRef": {"name": "a", "namespace": "speech"}}),
+                "spec.apiRef.namespace",
+            ),
+            (json!({"resources": [{"kind": "model"}]}), "spec.resources"),
+            (
+                json!({"quotas": [{"name": "q", "limit": 1, "period": "Day"}]}),
+                "spec.quotas",
+            ),
+            (json!({"credits": {"granted": 1}}), "spec.credits"),
+            (json!({"source": {}}), "spec.source"),
+            (
+                json!({"secret": {"data": {"env": "x"}}}),
+                "spec.secret.data",
+            ),
+            (
+                json!({"secret": {"type": "kubernetes.io/basic-auth"}}),
+                "spec.secret.type",
+            ),
+            (
+                json!({"secret": {"delivery": "Once"}}),
+                "spec.secret.delivery",
+            ),
+            (
+                json!({"secret": {"delivery": "Sealed"}}),
+                "spec.secret.delivery",
+            ),
+        ] {
+            assert_eq!(unsupported(spec), [field]);
+        }
+        for spec in [
+            json!({}),
+            json!({"apiRef": {"name": "a", "namespace": "team-a"}}),
+            json!({"secret": {"name": "s", "key": "k", "previousKey": "p", "labels": {"a": "b"}, "onceTtl": "2h"}}),
+            json!({"resources": [], "quotas": [], "archived": true, "metadata": {"plan": [null]}}),
+        ] {
+            assert_eq!(unsupported(spec), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_spec_that_says_nothing_has_the_defaults_of_the_server() {
+        let spec = ApiKeySpec {
+            api_ref: key(json!({})).spec.api_ref,
+            ..ApiKeySpec::default()
+        };
+        assert_eq!(key(json!({})).spec, spec);
+    }
+
+    #[test]
+    fn values_arrive_as_written() {
+        let key = key(json!({
+            "environment": "test", "owner": "acme", "tier": "pro", "scopes": [], "roles": ["reader"],
+            "ipAllowlist": ["10.0.0.1"], "rateLimits": [{"name": "rps", "limit": 5, "window": "1s"}],
+            "enabled": false, "revoked": true, "expiresAt": "2027-01-01T01:00:00+01:00",
+            "rotation": {"interval": "90d", "request": {"id": "r1", "gracePeriod": "0s"}},
+        }));
+        let key = key.parse().unwrap();
+        assert_eq!(key.api, ObjectName::new("team-a", "transcripts"));
+        assert_eq!(key.environment, Environment::Test);
+        assert_eq!(
+            (key.owner.as_deref(), key.tier.as_deref()),
+            (Some("acme"), Some("pro"))
+        );
+        assert_eq!(key.scopes, Some(Vec::new()));
+        assert!(key.ip_allowlist.admits("10.0.0.1".parse().unwrap()));
+        assert_eq!(key.rate_limits[0].window, Duration::from_secs(1));
+        assert_eq!((key.enabled, key.revoked), (false, true));
+        assert_eq!(key.expires_at.unwrap().to_string(), "2027-01-01T00:00:00Z");
+        assert_eq!(
+            key.rotation.interval,
+            Some(Duration::from_secs(90 * 86_400))
+        );
+        assert_eq!(
+            key.rotation_request,
+            Some(RotationRequest {
+                id: "r1".into(),
+                grace_period: Some(Duration::ZERO)
+            })
+        );
+    }
+
+    #[test]
+    fn what_the_schema_should_have_refused_is_said_instead_of_used() {
+        for spec in [
+            json!({"scopes": ["a b"]}),
+            json!({"ipAllowlist": ["nowhere"]}),
+            json!({"rotation": {"interval": "1s"}}),
+            json!({"rotation": {"request": {"id": "r", "gracePeriod": "soon"}}}),
+            json!({"rateLimits": [{"name": "rps", "limit": 5, "window": "1ms"}]}),
+        ] {
+            assert_eq!(
+                key(spec.clone()).parse().unwrap_err().reason,
+                Reason::Invalid,
+                "{spec}"
+            );
+        }
+    }
+}

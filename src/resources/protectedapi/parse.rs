@@ -1,0 +1,326 @@
+//! From a ProtectedApi to what acceptance and verification work with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{
+    Credential, Identity, Mode, Preflight, ProtectedApi, ProtectedApiSpec, RevocationMode,
+    Unmatched,
+};
+use crate::core::acceptance::{Reason, Rejection};
+use crate::core::key::{KeyFormat, PAYLOAD_LENGTHS};
+use crate::core::policy;
+use crate::core::query::Query;
+use crate::core::route::{Route, Routes};
+use crate::resources::parse;
+
+/// The shortest life that keys can have by default.
+const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+
+impl ProtectedApi {
+    /// What the API comes to.
+    ///
+    /// # Errors
+    /// A field that this version does not act on, routes that conflict, a query that cannot be read, or a value
+    /// that the schema should have refused.
+    pub fn parse(&self) -> Result<policy::Api, Rejection> {
+        let spec = &self.spec;
+        refuse_unsupported(spec)?;
+        let defaults = &spec.defaults;
+        Ok(policy::Api {
+            name: parse::object_name(&self.metadata)?,
+            key_format: key_format(&spec.key_format)?,
+            credentials: spec
+                .credentials
+                .iter()
+                .enumerate()
+                .map(credential)
+                .collect::<Result<_, _>>()?,
+            default_tier: spec.default_tier.as_deref().map(Into::into),
+            default_schedule: parse::schedule(
+                "spec.defaults.rotation",
+                defaults.rotation.interval.as_ref(),
+                defaults.rotation.grace_period.as_ref(),
+            )?,
+            expires_after: parse::duration_from(
+                "spec.defaults.expiresAfter",
+                SHORTEST_LIFE,
+                defaults.expires_after.as_ref(),
+            )?,
+            default_scopes: parse::scopes("spec.defaults.scopes", &defaults.scopes)?,
+            routes: routes(&spec.routes)?,
+            unmatched: unmatched(spec),
+            preflight: match spec.preflight {
+                Preflight::Pass => policy::Preflight::Pass,
+                Preflight::RequireKey => policy::Preflight::RequireKey,
+            },
+            identify_scopes: spec.identity.contains(&Identity::Scopes),
+        })
+    }
+}
+
+fn refuse_unsupported(spec: &ProtectedApiSpec) -> Result<(), Rejection> {
+    let any = |uses: fn(&super::Route) -> bool| spec.routes.iter().any(uses);
+    parse::refuse_unsupported(&[
+        ("spec.mode: Audit", spec.mode == Mode::Audit),
+        ("spec.hosts", !spec.hosts.is_empty()),
+        ("spec.grants", !spec.grants.is_empty()),
+        (
+            "spec.revocation: Reversible",
+            spec.revocation == RevocationMode::Reversible,
+        ),
+        (
+            "spec.trustedForwarders",
+            !spec.trusted_forwarders.is_empty(),
+        ),
+        ("spec.routes[].cost", any(|route| route.cost != 1)),
+        (
+            "spec.routes[].rateLimits",
+            any(|route| !route.rate_limits.is_empty()),
+        ),
+        (
+            "spec.routes[].resource",
+            any(|route| route.resource.is_some()),
+        ),
+        ("spec.resourceCatalogs", !spec.resource_catalogs.is_empty()),
+        ("spec.denials", !spec.denials.is_empty()),
+    ])
+}
+
+fn key_format(format: &super::KeyFormat) -> Result<KeyFormat, Rejection> {
+    let prefix = &format.prefix;
+    let characters = prefix
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !characters || !(1..=32).contains(&prefix.len()) {
+        let cause = format_args!("{prefix:?} is no prefix; use 1 to 32 letters, digits and _");
+        return Err(parse::invalid("spec.keyFormat.prefix", cause));
+    }
+    if !PAYLOAD_LENGTHS.contains(&format.length) {
+        let cause = format_args!("{} is out of range; make it 32 to 64", format.length);
+        return Err(parse::invalid("spec.keyFormat.length", cause));
+    }
+    Ok(KeyFormat {
+        prefix: prefix.as_str().into(),
+        length: format.length,
+    })
+}
+
+fn credential((at, credential): (usize, &Credential)) -> Result<policy::Credential, Rejection> {
+    match credential {
+        Credential {
+            header: Some(name),
+            scheme,
+            query: None,
+        } => Ok(policy::Credential::Header {
+            name: name.to_ascii_lowercase().into(),
+            scheme: scheme.as_deref().map(Into::into),
+        }),
+        Credential {
+            header: None,
+            scheme: None,
+            query: Some(name),
+        } => Ok(policy::Credential::Query {
+            name: name.as_str().into(),
+        }),
+        _ => {
+            let cause =
+                "it must have a header, with or without scheme, or else a query; correct it";
+            Err(parse::invalid(&format!("spec.credentials[{at}]"), cause))
+        }
+    }
+}
+
+fn routes(routes: &[super::Route]) -> Result<Routes, Rejection> {
+    let routes = routes.iter().map(route).collect::<Result<Vec<_>, _>>()?;
+    Routes::build(routes).map_err(|error| {
+        Rejection::new(
+            Reason::InvalidRoutes,
+            format!("spec.routes: {error}; change one of them"),
+        )
+    })
+}
+
+fn route(route: &super::Route) -> Result<Route, Rejection> {
+    let name: Arc<str> = route.name.as_str().into();
+    let require = route
+        .require
+        .as_deref()
+        .map(Query::parse)
+        .transpose()
+        .map_err(|error| {
+            let query = route.require.as_deref().unwrap_or_default();
+            let message = format!("spec.routes[{name}].require {query:?}, {error}");
+            Rejection::new(Reason::InvalidQuery, message)
+        })?;
+    Ok(Route {
+        name,
+        methods: route
+            .methods
+            .iter()
+            .map(|method| method.as_str().into())
+            .collect(),
+        path: route.path.as_str().into(),
+        require,
+        public: route.public,
+    })
+}
+
+fn unmatched(spec: &ProtectedApiSpec) -> policy::Unmatched {
+    match spec.unmatched {
+        Some(Unmatched::Deny) => policy::Unmatched::Deny,
+        Some(Unmatched::RequireKey) => policy::Unmatched::RequireKey,
+        None if spec.routes.is_empty() => policy::Unmatched::RequireKey,
+        None => policy::Unmatched::Deny,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn api(spec: &Value) -> ProtectedApi {
+        serde_json::from_value(json!({
+            "apiVersion": "keyturn.dev/v1alpha1",
+            "kind": "ProtectedApi",
+            "metadata": {"name": "transcripts", "namespace": "speech"},
+            "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    fn route(name: &str, path: &str) -> Value {
+        json!({"name": name, "path": path})
+    }
+
+    fn rejection(spec: &Value) -> Rejection {
+        api(spec).parse().unwrap_err()
+    }
+
+    #[test]
+    fn refuses_each_field_that_is_not_acted_on_yet() {
+        let with = |field: &str, value: Value| {
+            let mut route = route("r", "/");
+            route[field] = value;
+            json!({"routes": [route]})
+        };
+        for (spec, field) in [
+            (json!({"mode": "Audit"}), "spec.mode: Audit"),
+            (json!({"hosts": ["a.example"]}), "spec.hosts"),
+            (
+                json!({"grants": [{"name": "g", "from": {"selector": {}}}]}),
+                "spec.grants",
+            ),
+            (
+                json!({"revocation": "Reversible"}),
+                "spec.revocation: Reversible",
+            ),
+            (
+                json!({"trustedForwarders": ["10.0.0.0/8"]}),
+                "spec.trustedForwarders",
+            ),
+            (with("cost", json!(0)), "spec.routes[].cost"),
+            (
+                with("rateLimits", json!([{"name": "rps"}])),
+                "spec.routes[].rateLimits",
+            ),
+            (
+                with(
+                    "resource",
+                    json!({"kind": "model", "from": [{"path": "m"}]}),
+                ),
+                "spec.routes[].resource",
+            ),
+            (
+                json!({"resourceCatalogs": [{"kind": "model"}]}),
+                "spec.resourceCatalogs",
+            ),
+            (json!({"denials": [{"code": "REVOKED"}]}), "spec.denials"),
+        ] {
+            assert_eq!(rejection(&spec), Rejection::not_yet_supported(&[field]));
+        }
+    }
+
+    #[test]
+    fn names_conflicting_routes_and_where_a_query_is_wrong() {
+        let conflict = rejection(&json!({"routes": [route("a", "/{x}"), route("b", "/{y}")]}));
+        assert_eq!(conflict.reason, Reason::InvalidRoutes);
+        assert!(conflict.message.starts_with("spec.routes: "), "{conflict}");
+        assert!(
+            conflict.message.contains("\"a\"") && conflict.message.contains("\"b\""),
+            "{conflict}"
+        );
+        let query = rejection(&json!({"routes": [{"name": "a", "path": "/", "require": "a AND"}]}));
+        assert_eq!(query.reason, Reason::InvalidQuery);
+        assert!(
+            query
+                .message
+                .starts_with("spec.routes[a].require \"a AND\", byte 5: "),
+            "{query}"
+        );
+    }
+
+    #[test]
+    fn what_the_schema_should_have_refused_is_said_instead_of_used() {
+        for spec in [
+            json!({"keyFormat": {"prefix": "a-b"}}),
+            json!({"keyFormat": {"length": 31}}),
+            json!({"credentials": [{}]}),
+            json!({"credentials": [{"header": "A", "query": "b"}]}),
+            json!({"credentials": [{"scheme": "A", "query": "b"}]}),
+            json!({"defaults": {"expiresAfter": "1s"}}),
+            json!({"defaults": {"scopes": ["a b"]}}),
+        ] {
+            assert_eq!(rejection(&spec).reason, Reason::Invalid, "{spec}");
+        }
+    }
+
+    #[test]
+    fn an_empty_spec_has_the_defaults_of_the_server() {
+        assert_eq!(api(&json!({})).spec, ProtectedApiSpec::default());
+        let parsed = api(&json!({})).parse().unwrap();
+        assert_eq!(
+            parsed.credentials,
+            [
+                policy::Credential::Header {
+                    name: "authorization".into(),
+                    scheme: Some("Bearer".into())
+                },
+                policy::Credential::Header {
+                    name: "x-api-key".into(),
+                    scheme: None
+                },
+            ]
+        );
+        assert_eq!(
+            parsed.key_format,
+            KeyFormat {
+                prefix: "sk".into(),
+                length: 32
+            }
+        );
+        assert_eq!(
+            (parsed.unmatched, parsed.preflight),
+            (policy::Unmatched::RequireKey, policy::Preflight::Pass)
+        );
+    }
+
+    #[test]
+    fn routes_deny_what_they_do_not_match_unless_told_otherwise() {
+        for (spec, expected) in [
+            (
+                json!({"routes": [route("a", "/")]}),
+                policy::Unmatched::Deny,
+            ),
+            (
+                json!({"routes": [route("a", "/")], "unmatched": "RequireKey"}),
+                policy::Unmatched::RequireKey,
+            ),
+            (json!({"unmatched": "Deny"}), policy::Unmatched::Deny),
+        ] {
+            assert_eq!(api(&spec).parse().unwrap().unmatched, expected, "{spec}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The manifests in `config/samples/` apply as they stand, and mean something.
+
+use std::path::PathBuf;
+
+use keyturn::resources::{ApiKey, ApiKeyRole, ApiKeyTier, ProtectedApi};
+use kube::api::{ListParams, ObjectList};
+use serde::de::DeserializeOwned;
+
+use crate::support::cluster::Namespace;
+use crate::support::process::tool;
+
+fn folder() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "config", "samples"]
+        .iter()
+        .collect()
+}
+
+#[tokio::test]
+async fn every_sample_applies_and_can_be_honoured() {
+    let namespace = Namespace::create().await;
+    let output = std::process::Command::new(tool("kubectl"))
+        .args([
+            "apply",
+            "--server-side",
+            "--validate=strict",
+            "--namespace",
+            namespace.name(),
+            "--filename",
+        ])
+        .arg(folder())
+        .output()
+        .expect("kubectl runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+
+    let keys: ObjectList<ApiKey> = list(&namespace).await;
+    assert!(!keys.items.is_empty());
+    for key in keys {
+        let parsed = key.parse().unwrap();
+        assert_eq!(parsed.not_yet_supported, [""; 0], "{}", parsed.name);
+    }
+    let apis: ObjectList<ProtectedApi> = list(&namespace).await;
+    assert!(apis.items.iter().all(|api| api.parse().is_ok()) && !apis.items.is_empty());
+    let roles: ObjectList<ApiKeyRole> = list(&namespace).await;
+    assert!(roles.items.iter().all(|role| role.parse().is_ok()) && !roles.items.is_empty());
+    let tiers: ObjectList<ApiKeyTier> = list(&namespace).await;
+    let limits: Vec<_> = tiers
+        .items
+        .iter()
+        .map(|tier| tier.parse().unwrap())
+        .map(|tier| {
+            (
+                tier.name.to_string(),
+                tier.rate_limits[0].limit,
+                tier.rate_limits[0].window.as_secs(),
+            )
+        })
+        .collect();
+    let limits: Vec<_> = limits
+        .iter()
+        .map(|(name, limit, window)| (name.as_str(), *limit, *window))
+        .collect();
+    assert_eq!(
+        limits,
+        [
+            ("basic", 100, 60),
+            ("enterprise", 10_000, 60),
+            ("free", 10, 60),
+            ("pro", 1_000, 60)
+        ]
+    );
+}
+
+async fn list<K>(namespace: &Namespace) -> ObjectList<K>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
+{
+    namespace
+        .api::<K>()
+        .list(&ListParams::default())
+        .await
+        .expect("our kinds can be listed")
+}
