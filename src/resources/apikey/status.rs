@@ -102,10 +102,10 @@ pub struct VersionStatus {
     /// When its successor became Current; the grace period counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded_at: Option<Time>,
-    /// Id of the rotation request whose own grace period holds for this version.
+    /// Id of the rotation request that this version answers; a grace period of its own holds for the version before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
-    pub grace_request: Option<String>,
+    pub request: Option<String>,
     /// The version is refused from this instant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Time>,
