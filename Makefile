@@ -34,7 +34,7 @@ lint: ## formatting, clippy, dependencies, scripts, and whether crds/ is what th
 	tests/tools/install.sh cargo-deny >/dev/null
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	"$(KEYTURN_CACHE)/bin/cargo-deny" --log-level warn --offline check bans licenses sources
+	"$(KEYTURN_CACHE)/bin/cargo-deny" --log-level warn check bans licenses sources
 	for script in .ci/run $$(git ls-files '*.sh'); do bash -n "$$script"; done
 	generated=$$(mktemp -d) && trap 'rm -rf "$$generated"' EXIT && \
 	  cargo run --quiet --bin keyturn -- crds --dir "$$generated" && \

@@ -1,1 +1,121 @@
-//! cli
+//! The command line, and how the parts make a process.
+
+mod controller;
+mod crds;
+mod health;
+mod options;
+mod shutdown;
+mod verifier;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::{Client, Config};
+use tokio::net::TcpListener;
+
+use crate::metrics::Metrics;
+use crate::telemetry::{self, TelemetryError};
+use crate::transport::health::Health;
+
+pub use options::Cli;
+use options::{Common, Role};
+
+/// How long connecting to the API server may take before it is tried anew.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a process cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("setting up the log")]
+    Telemetry(#[source] TelemetryError),
+    #[error("starting the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("listening for signals")]
+    Signal(#[source] io::Error),
+    #[error("finding out how to reach the API server; give a KUBECONFIG or run in a cluster")]
+    Config(#[source] kube::config::InferConfigError),
+    #[error("setting up the API server's client")]
+    Client(#[source] kube::Error),
+    #[error("listening on {0}")]
+    Listen(SocketAddr, #[source] io::Error),
+    #[error("serving {0}")]
+    Serve(&'static str, #[source] io::Error),
+    #[error("feeding the engine")]
+    Feed(#[source] tokio::task::JoinError),
+    #[error("reconciling")]
+    Controller(#[source] crate::controller::Error),
+    #[error("writing the custom resource definitions as YAML")]
+    Crds(#[source] serde_saphyr::ser::Error),
+    #[error("writing {}", .0.display())]
+    Write(PathBuf, #[source] io::Error),
+}
+
+/// Does what the command line says, until it is done or told to stop.
+///
+/// # Errors
+/// When the process cannot start or go on.
+pub fn run(cli: Cli) -> Result<(), Error> {
+    telemetry::init(cli.log.log_format, &cli.log.log_level).map_err(Error::Telemetry)?;
+    match cli.role {
+        Role::Crds { dir } => crds::run(dir.as_deref()),
+        Role::Controller { common } => block_on(controller(common)),
+        Role::Verifier { common, judging } => block_on(verifier(common, judging)),
+        Role::All { common, judging } => block_on(all(common, judging)),
+    }
+}
+
+fn block_on(process: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    tokio::runtime::Runtime::new().map_err(Error::Runtime)?.block_on(process)
+}
+
+async fn controller(common: Common) -> Result<(), Error> {
+    let shutdown = shutdown::token()?;
+    let (client, operator_namespace) = (client().await?, common.operator_namespace());
+    let controller = controller::Controller::new();
+    let health = Health {
+        metrics: Arc::new(Metrics::new()),
+        missing: Box::new(controller.missing()),
+        measure: Box::new(|_| {}),
+    };
+    let reconciling = controller.run(client, common.namespace, operator_namespace, shutdown.clone());
+    health::beside(common.health_listen, health, reconciling).await
+}
+
+async fn verifier(common: Common, judging: options::Judging) -> Result<(), Error> {
+    let shutdown = shutdown::token()?;
+    let (client, operator_namespace) = (client().await?, common.operator_namespace());
+    let verifier = verifier::Verifier::new(client, common.namespace, operator_namespace, judging).await?;
+    let health = verifier.health();
+    health::beside(common.health_listen, health, verifier.run(shutdown)).await
+}
+
+/// Both in one process; when either ends, so does the other.
+async fn all(common: Common, judging: options::Judging) -> Result<(), Error> {
+    let shutdown = shutdown::token()?;
+    let (client, operator_namespace) = (client().await?, common.operator_namespace());
+    let controller = controller::Controller::new();
+    let verifier =
+        verifier::Verifier::new(client.clone(), common.namespace.clone(), operator_namespace.clone(), judging).await?;
+    let mut health = verifier.health();
+    let (verifying, reconciling) = (health.missing, controller.missing());
+    health.missing = Box::new(move || verifying().into_iter().chain(reconciling()).collect());
+    let both = async {
+        let reconciling = controller.run(client, common.namespace, operator_namespace, shutdown.clone());
+        tokio::try_join!(reconciling, verifier.run(shutdown.clone())).map(drop)
+    };
+    health::beside(common.health_listen, health, both).await
+}
+
+async fn client() -> Result<Client, Error> {
+    let mut config = Config::infer().await.map_err(Error::Config)?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    Client::try_from(config).map_err(Error::Client)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| Error::Listen(address, error))
+}

@@ -2,11 +2,48 @@
 //! nothing, and whatever goes wrong here is a refusal.
 //!
 //! [`server`] carries connections, [`health`] is the other port. Inside, `target` reads what is asked, `dialect`
-//! how the proxy describes the original request, `fields` and `problem` write the answer.
+//! how the proxy describes the original request, `answer` asks the engine, `fields` and `problem` write it down.
 
+mod answer;
 mod dialect;
 mod fields;
 pub mod health;
 mod problem;
 pub mod server;
 mod target;
+
+use std::sync::{Arc, OnceLock};
+
+use http::Response;
+use http::request::Parts;
+
+use crate::clock;
+use crate::metrics::Metrics;
+use crate::verify::engine::Engine;
+
+use answer::{Answer, Instant, answer};
+
+/// The auth port, apart from its connections.
+pub struct AuthPort {
+    metrics: Arc<Metrics>,
+    engine: Arc<OnceLock<Engine>>,
+}
+
+impl AuthPort {
+    /// Until there is an engine, everything is answered 503.
+    #[must_use]
+    pub const fn new(metrics: Arc<Metrics>, engine: Arc<OnceLock<Engine>>) -> Self {
+        Self { metrics, engine }
+    }
+
+    /// Answers a call by its head, and counts it.
+    #[must_use]
+    pub fn answer(&self, parts: &Parts) -> Response<String> {
+        let since_boot = clock::since_boot();
+        let Answer { response, verdict } = answer(self.engine.get(), parts, Instant { now: clock::now(), since_boot });
+        if let Some((api, code)) = verdict {
+            self.metrics.judged(api, code, clock::since_boot().saturating_sub(since_boot));
+        }
+        response
+    }
+}

@@ -1,1 +1,23 @@
-//! verify
+//! Judging requests: everything that a decision needs is in memory, and none of it knows where it came from.
+//!
+//! ```text
+//! request ─► engine ─► gate          may anything be said at all?
+//!              │
+//!              ├─────► index         API by name, key by digest; read without a lock
+//!              │         └─► entry ─► terms    what many keys share: API, tier, scopes, limits
+//!              │
+//!              └─────► limits        counters of one key under one short lock
+//! ```
+
+pub mod engine;
+pub mod entry;
+pub mod gate;
+pub mod index;
+pub mod limits;
+pub mod request;
+
+mod credentials;
+mod terms;
+
+#[cfg(test)]
+mod fixtures;

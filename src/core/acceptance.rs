@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::policy::{Api, Key, ObjectName, Policies, Schedule, Tier};
-use super::scope::ScopeSet;
+use super::scope::{Scope, ScopeSet};
 
 /// Why an object is not accepted, as its `Accepted` condition says it. CamelCase, stable.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -96,24 +96,48 @@ pub struct Accepted {
     pub schedule: Schedule,
 }
 
+/// The part of a key's spec on which it depends whether and how the key is accepted. Many keys claim the same.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Claim<'a> {
+    pub api: &'a ObjectName,
+    pub tier: Option<&'a Arc<str>>,
+    pub scopes: Option<&'a [Scope]>,
+    pub roles: &'a [Arc<str>],
+    pub not_yet_supported: &'a [&'static str],
+}
+
+impl<'a> From<&'a Key> for Claim<'a> {
+    fn from(key: &'a Key) -> Self {
+        Self {
+            api: &key.api,
+            tier: key.tier.as_ref(),
+            scopes: key.scopes.as_deref(),
+            roles: &key.roles,
+            not_yet_supported: &key.not_yet_supported,
+        }
+    }
+}
+
+/// What a claim is granted.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub api: Arc<Api>,
+    pub tier: Option<Arc<Tier>>,
+    /// The claim's own scopes, or the API's defaults, and those of its roles.
+    pub scopes: ScopeSet,
+}
+
 /// Judges a key against everything that it refers to.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn accept(key: &Key, policies: &Policies) -> Result<Accepted, Rejection> {
-    if !key.not_yet_supported.is_empty() {
-        return Err(Rejection::not_yet_supported(&key.not_yet_supported));
-    }
-    let api = api_of(key, policies)?;
-    let tier = tier_of(key, &api, policies)?;
-    let scopes = scopes_of(key, &api, policies)?;
+    let Grant { api, tier, scopes } = grant(key.into(), policies)?;
     let inherited = tier
         .as_ref()
         .map_or(Schedule::default(), |tier| tier.schedule);
     let schedule = key.rotation.or(inherited).or(api.default_schedule);
-    let expires_at = key
-        .expires_at
-        .or_else(|| key.created_at.checked_add(api.expires_after?).ok());
+    let expires_at = expiry(key.expires_at, key.created_at, &api);
     Ok(Accepted {
         api,
         tier,
@@ -123,28 +147,52 @@ pub fn accept(key: &Key, policies: &Policies) -> Result<Accepted, Rejection> {
     })
 }
 
-fn api_of(key: &Key, policies: &Policies) -> Result<Arc<Api>, Rejection> {
-    match policies.apis.get(&key.api) {
+/// Judges the part of a key that it may share with others.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn grant(claim: Claim<'_>, policies: &Policies) -> Result<Grant, Rejection> {
+    if !claim.not_yet_supported.is_empty() {
+        return Err(Rejection::not_yet_supported(claim.not_yet_supported));
+    }
+    let api = api_of(claim, policies)?;
+    let tier = tier_of(claim, &api, policies)?;
+    let scopes = scopes_of(claim, &api, policies)?;
+    Ok(Grant { api, tier, scopes })
+}
+
+/// When a key expires: as it says itself, or a while after its creation if the API says so.
+#[must_use]
+pub fn expiry(own: Option<Timestamp>, created_at: Timestamp, api: &Api) -> Option<Timestamp> {
+    own.or_else(|| created_at.checked_add(api.expires_after?).ok())
+}
+
+fn api_of(claim: Claim<'_>, policies: &Policies) -> Result<Arc<Api>, Rejection> {
+    match policies.apis.get(claim.api) {
         Some(Ok(api)) => Ok(Arc::clone(api)),
         Some(Err(cause)) => {
             let message = format!(
                 "spec.apiRef: ProtectedApi {} is not accepted ({cause}); correct it",
-                key.api
+                claim.api
             );
             Err(Rejection::new(Reason::ApiNotAccepted, message))
         }
         None => {
             let message = format!(
                 "spec.apiRef: there is no ProtectedApi {}; create it or correct the name",
-                key.api
+                claim.api
             );
             Err(Rejection::new(Reason::ApiNotFound, message))
         }
     }
 }
 
-fn tier_of(key: &Key, api: &Api, policies: &Policies) -> Result<Option<Arc<Tier>>, Rejection> {
-    let (field, name) = match (&key.tier, &api.default_tier) {
+fn tier_of(
+    claim: Claim<'_>,
+    api: &Api,
+    policies: &Policies,
+) -> Result<Option<Arc<Tier>>, Rejection> {
+    let (field, name) = match (claim.tier, &api.default_tier) {
         (Some(name), _) => ("spec.tier", name),
         (None, Some(name)) => ("the API's spec.defaultTier", name),
         (None, None) => return Ok(None),
@@ -168,12 +216,9 @@ fn tier_of(key: &Key, api: &Api, policies: &Policies) -> Result<Option<Arc<Tier>
     }
 }
 
-fn scopes_of(key: &Key, api: &Api, policies: &Policies) -> Result<ScopeSet, Rejection> {
-    let mut scopes = key
-        .scopes
-        .clone()
-        .unwrap_or_else(|| api.default_scopes.clone());
-    for name in &key.roles {
+fn scopes_of(claim: Claim<'_>, api: &Api, policies: &Policies) -> Result<ScopeSet, Rejection> {
+    let mut scopes = claim.scopes.unwrap_or(&api.default_scopes).to_vec();
+    for name in claim.roles {
         let object = ObjectName {
             namespace: Arc::clone(&api.name.namespace),
             name: Arc::clone(name),
@@ -195,4 +240,219 @@ fn scopes_of(key: &Key, api: &Api, policies: &Policies) -> Result<ScopeSet, Reje
         }
     }
     Ok(ScopeSet::new(scopes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::address::AddressSet;
+    use crate::core::key::{Environment, KeyFormat};
+    use crate::core::policy::{Preflight, Role, Unmatched};
+    use crate::core::route::Routes;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn scopes(texts: &[&str]) -> Vec<Scope> {
+        texts
+            .iter()
+            .map(|text| Scope::parse(text).unwrap())
+            .collect()
+    }
+
+    fn api(change: impl FnOnce(&mut Api)) -> Result<Arc<Api>, Rejection> {
+        let mut api = Api {
+            name: ObjectName::new("speech", "transcripts"),
+            key_format: KeyFormat {
+                prefix: "sk".into(),
+                length: 32,
+            },
+            credentials: vec![],
+            default_tier: None,
+            default_schedule: Schedule::default(),
+            expires_after: None,
+            default_scopes: scopes(&["base"]),
+            routes: Routes::default(),
+            unmatched: Unmatched::RequireKey,
+            preflight: Preflight::Pass,
+            identify_scopes: false,
+        };
+        change(&mut api);
+        Ok(Arc::new(api))
+    }
+
+    /// The API speech/transcripts, its tiers pro and broken, its roles reader and broken.
+    fn policies(api: Option<Result<Arc<Api>, Rejection>>) -> Policies {
+        let invalid = || Rejection::new(Reason::Invalid, "nonsense");
+        let pro = Tier {
+            name: "pro".into(),
+            schedule: Schedule {
+                interval: Some(HOUR * 24),
+                grace_period: Some(HOUR),
+            },
+            ..Tier::default()
+        };
+        let reader = Role {
+            scopes: scopes(&["read", "base"]),
+        };
+        let named = |name| ObjectName::new("speech", name);
+        Policies {
+            apis: api
+                .into_iter()
+                .map(|api| (named("transcripts"), api))
+                .collect(),
+            tiers: [
+                (named("pro"), Ok(Arc::new(pro))),
+                (named("broken"), Err(invalid())),
+            ]
+            .into(),
+            roles: [
+                (named("reader"), Ok(Arc::new(reader))),
+                (named("broken"), Err(invalid())),
+            ]
+            .into(),
+        }
+    }
+
+    fn key(change: impl FnOnce(&mut Key)) -> Key {
+        let mut key = Key {
+            name: ObjectName::new("speech", "ci"),
+            uid: "u1".into(),
+            created_at: Timestamp::UNIX_EPOCH,
+            api: ObjectName::new("speech", "transcripts"),
+            environment: Environment::Live,
+            owner: None,
+            tier: None,
+            scopes: None,
+            roles: vec![],
+            ip_allowlist: AddressSet::default(),
+            rate_limits: vec![],
+            enabled: true,
+            revoked: false,
+            expires_at: None,
+            rotation: Schedule::default(),
+            rotation_request: None,
+            secret_name: "ci".into(),
+            not_yet_supported: vec![],
+        };
+        change(&mut key);
+        key
+    }
+
+    fn refusal(key: &Key, policies: &Policies) -> String {
+        accept(key, policies).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_reason_is_a_sentence_with_field_value_and_remedy() {
+        let there = || policies(Some(api(|_| {})));
+        let broken_api = Some(Err(Rejection::new(Reason::InvalidQuery, "byte 3")));
+        let defaulting = policies(Some(api(|api| api.default_tier = Some("gold".into()))));
+        for (key, policies, expected) in [
+            (
+                key(|key| key.not_yet_supported = vec!["spec.credits", "spec.quotas"]),
+                policies(None),
+                "NotYetSupported: spec.credits, spec.quotas cannot be honoured by this version of Keyturn yet; remove it",
+            ),
+            (
+                key(|_| {}),
+                policies(None),
+                "ApiNotFound: spec.apiRef: there is no ProtectedApi speech/transcripts; create it or correct the name",
+            ),
+            (
+                key(|_| {}),
+                policies(broken_api),
+                "ApiNotAccepted: spec.apiRef: ProtectedApi speech/transcripts is not accepted (InvalidQuery: byte 3); correct it",
+            ),
+            (
+                key(|key| key.tier = Some("gold".into())),
+                there(),
+                "TierNotFound: spec.tier: there is no ApiKeyTier speech/gold; create it or correct the name",
+            ),
+            (
+                key(|_| {}),
+                defaulting,
+                "TierNotFound: the API's spec.defaultTier: there is no ApiKeyTier speech/gold; create it or correct the name",
+            ),
+            (
+                key(|key| key.tier = Some("broken".into())),
+                there(),
+                "TierNotAllowed: spec.tier: ApiKeyTier speech/broken is not accepted (Invalid: nonsense); correct it",
+            ),
+            (
+                key(|key| key.roles = vec!["reader".into(), "writer".into()]),
+                there(),
+                "RoleNotFound: spec.roles: there is no ApiKeyRole speech/writer; create it or correct the name",
+            ),
+            (
+                key(|key| key.roles = vec!["broken".into()]),
+                there(),
+                "RoleNotAccepted: spec.roles: ApiKeyRole speech/broken is not accepted (Invalid: nonsense); correct it",
+            ),
+        ] {
+            assert_eq!(refusal(&key, &policies), expected);
+        }
+    }
+
+    #[test]
+    fn scopes_are_the_keys_own_or_the_defaults_and_those_of_its_roles() {
+        let policies = policies(Some(api(|_| {})));
+        for (own, roles, expected) in [
+            (None, &[][..], &["base"][..]),
+            (Some(&["own"][..]), &[], &["own"]),
+            (Some(&[]), &[], &[]),
+            (Some(&["own"]), &["reader"], &["base", "own", "read"]),
+            (None, &["reader"], &["base", "read"]),
+        ] {
+            let key = key(|key| {
+                key.scopes = own.map(scopes);
+                key.roles = roles.iter().map(|role| Arc::from(*role)).collect();
+            });
+            let accepted = accept(&key, &policies).unwrap();
+            assert_eq!(accepted.scopes.iter().collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn the_keys_tier_wins_over_the_apis() {
+        let policies = policies(Some(api(|api| api.default_tier = Some("gold".into()))));
+        let accepted = accept(&key(|key| key.tier = Some("pro".into())), &policies).unwrap();
+        assert_eq!(
+            accepted.tier.as_deref().map(|tier| &*tier.name),
+            Some("pro")
+        );
+    }
+
+    #[test]
+    fn the_schedule_is_inherited_field_by_field() {
+        let policies = policies(Some(api(|api| {
+            api.default_schedule.interval = Some(HOUR * 48);
+            api.default_schedule.grace_period = Some(HOUR * 2);
+        })));
+        let own = key(|key| {
+            key.tier = Some("pro".into());
+            key.rotation.grace_period = Some(HOUR * 3);
+        });
+        for (key, interval, grace_period) in [
+            (own, HOUR * 24, HOUR * 3),
+            (key(|_| {}), HOUR * 48, HOUR * 2),
+        ] {
+            let expected = Schedule {
+                interval: Some(interval),
+                grace_period: Some(grace_period),
+            };
+            assert_eq!(accept(&key, &policies).unwrap().schedule, expected);
+        }
+    }
+
+    #[test]
+    fn the_keys_expiry_wins_over_the_apis() {
+        let policies = policies(Some(api(|api| api.expires_after = Some(HOUR))));
+        let after = |hours: u32| Some(Timestamp::UNIX_EPOCH + HOUR * hours);
+        for (own, expected) in [(None, after(1)), (after(5), after(5))] {
+            let key = key(|key| key.expires_at = own);
+            assert_eq!(accept(&key, &policies).unwrap().expires_at, expected);
+        }
+    }
 }

@@ -98,7 +98,7 @@ pub struct RotationRequest {
 }
 
 /// A named limit of requests in a sliding window.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct RateLimit {
     pub name: Arc<str>,
     /// Requests, or units of cost, that one window admits; at least 1.

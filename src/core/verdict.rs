@@ -135,3 +135,29 @@ pub struct Denial {
     /// For the log: what exactly was wrong. Never a credential.
     pub cause: &'static str,
 }
+
+impl Denial {
+    /// A refusal that no waiting cures.
+    #[must_use]
+    pub const fn new(code: Code, cause: &'static str) -> Self {
+        Self {
+            code,
+            retry_after: None,
+            cause,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_listed_in_the_order_of_the_checks_and_read_back() {
+        assert!(Code::ALL.is_sorted());
+        for code in Code::ALL {
+            assert_eq!(code.as_str().parse(), Ok(code));
+        }
+        assert_eq!("revoked".parse::<Code>(), Err(()));
+    }
+}

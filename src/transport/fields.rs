@@ -9,6 +9,15 @@ pub(super) const AUTH_CODE: HeaderName = HeaderName::from_static("x-auth-code");
 pub(super) const AUTH_STATUS: HeaderName = HeaderName::from_static("x-auth-status");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+pub(super) const APIKEY_ID: HeaderName = HeaderName::from_static("x-apikey-id");
+pub(super) const APIKEY_NAME: HeaderName = HeaderName::from_static("x-apikey-name");
+pub(super) const APIKEY_NAMESPACE: HeaderName = HeaderName::from_static("x-apikey-namespace");
+pub(super) const APIKEY_OWNER: HeaderName = HeaderName::from_static("x-apikey-owner");
+pub(super) const APIKEY_ENVIRONMENT: HeaderName = HeaderName::from_static("x-apikey-environment");
+pub(super) const APIKEY_TIER: HeaderName = HeaderName::from_static("x-apikey-tier");
+pub(super) const APIKEY_VERSION: HeaderName = HeaderName::from_static("x-apikey-version");
+pub(super) const APIKEY_SCOPES: HeaderName = HeaderName::from_static("x-apikey-scopes");
+
 const RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");

@@ -3,6 +3,7 @@
 //! runs one of them.
 #![cfg(test)]
 
+mod acceptance;
 mod architecture;
 mod controller;
 mod harness;

@@ -1,6 +1,7 @@
 //! What tests of whole processes share. Everything here panics with a sentence when it cannot do its work,
 //! and cleans up when it is dropped.
 
+pub(crate) mod apply;
 pub(crate) mod backend;
 pub(crate) mod cluster;
 pub(crate) mod http;
@@ -9,3 +10,8 @@ pub(crate) mod nginx;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod wait;
+
+/// The repository.
+pub(crate) fn root() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+}

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use kube::client::{Body, Client};
 use serde_json::json;

@@ -2,10 +2,11 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{Request, Response};
+use http_body::Frame;
 use http_body_util::StreamBody;
-use hyper::body::{Bytes, Frame};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::client::{Body, Client};
 use serde_json::{Value, json};

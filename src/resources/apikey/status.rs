@@ -102,7 +102,7 @@ pub struct VersionStatus {
     /// When its successor became Current; the grace period counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded_at: Option<Time>,
-    /// Id of the rotation request that this version answers; a grace period of its own holds for the version before.
+    /// Id of the rotation request that this version answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub request: Option<String>,

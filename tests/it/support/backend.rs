@@ -43,7 +43,7 @@ impl Backend {
         let server = tokio::spawn(async move {
             axum::serve(listener, app)
                 .await
-                .expect("the backend serves")
+                .expect("the backend serves");
         });
         Self {
             address,

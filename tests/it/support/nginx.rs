@@ -46,6 +46,24 @@ impl Nginx {
         Self { address, process }
     }
 
+    /// Puts nginx with the configuration in config/ingress/nginx in front of `backend`: keys of the API
+    /// `NAMESPACE/NAME` are demanded.
+    pub(crate) async fn protecting(api: &str, verifier: SocketAddr, backend: SocketAddr) -> Self {
+        let parts = super::root().join("config/ingress/nginx");
+        let parts = parts.display();
+        Self::start(&format!(
+            "upstream keyturn {{ server {verifier}; keepalive 64; }}
+            upstream backend {{ server {backend}; keepalive 64; }}
+            server {{
+                listen {{listen}};
+                set $keyturn_api {api};
+                include {parts}/keyturn.conf;
+                location / {{ include {parts}/keyturn-protect.conf; proxy_pass http://backend; }}
+            }}"
+        ))
+        .await
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

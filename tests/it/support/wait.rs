@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// How long a state may take to come about: generous, since only a failing test ever waits that long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Asks `look` until it answers `Ok`, and returns that. `Err` says what was seen instead.
@@ -20,17 +20,8 @@ pub(crate) async fn eventually<T>(
         match tokio::time::timeout_at(deadline, look()).await {
             Ok(Ok(value)) => return value,
             Ok(Err(instead)) => seen = instead,
-            Err(_) => panic!("{what}: not within {PATIENCE:?}; last seen: {seen}"),
+            Err(elapsed) => panic!("{what}: {elapsed} after {PATIENCE:?}; last seen: {seen}"),
         }
         tokio::time::sleep(INTERVAL).await;
-    }
-}
-
-/// For [`eventually`]: `Ok` when `seen` is `wanted`, else what was seen.
-pub(crate) fn is<T: PartialEq + std::fmt::Debug>(seen: &T, wanted: &T) -> Result<(), String> {
-    if seen == wanted {
-        Ok(())
-    } else {
-        Err(format!("{seen:?}"))
     }
 }

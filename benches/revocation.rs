@@ -1,0 +1,282 @@
+//! How long a revoked key lives on: from the PATCH being sent to the first refusal that a client of nginx sees,
+//! for 100 keys among `KEYTURN_BENCH_KEYS` (10,000). Real API server, controller, verifier and nginx:
+//!
+//! ```text
+//! tests/cluster/run.sh cargo bench --bench revocation
+//! ```
+//!
+//! The client asks again as soon as it has its answer, over one kept connection, so a figure is at most one
+//! such round trip too long; that round trip is printed too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use futures::stream::{self, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use support::apply::{apply_files, field, objects};
+use support::backend::Backend;
+use support::cluster::Namespace;
+use support::http::HttpClient;
+use support::keyturn::Keyturn;
+use support::nginx::Nginx;
+
+/// The test support, as far as it is needed here.
+#[path = "../tests/it/support"]
+#[expect(
+    dead_code,
+    clippy::panic,
+    reason = "the tests use the rest, and it says what is wrong by panicking"
+)]
+mod support {
+    pub(crate) mod apply;
+    pub(crate) mod backend;
+    pub(crate) mod cluster;
+    pub(crate) mod http;
+    pub(crate) mod keyturn;
+    pub(crate) mod nginx;
+    pub(crate) mod ports;
+    pub(crate) mod process;
+    pub(crate) mod wait;
+
+    pub(crate) fn root() -> &'static std::path::Path {
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+    }
+}
+
+const SAMPLES: usize = 100;
+/// Keys created at the same time.
+const WRITERS: usize = 16;
+
+#[tokio::main]
+async fn main() {
+    let keys = number_of_keys();
+    let namespace = Namespace::create().await;
+    let _controller = Keyturn::controller(&namespace).await;
+    let mut verifier = Keyturn::verifier(&namespace);
+    verifier.ready().await;
+    let backend = Backend::start().await;
+    let api = format!("{}/transcripts", namespace.name());
+    let nginx = Nginx::protecting(&api, verifier.auth(), backend.address()).await;
+    apply_files(
+        &namespace,
+        &[
+            "config/samples/protectedapi.yaml",
+            "config/samples/apikeytiers.yaml",
+        ],
+    )
+    .await;
+
+    mint(&namespace, keys).await;
+
+    let mut latencies = Vec::with_capacity(SAMPLES);
+    let mut round_trips = Vec::new();
+    // Spread over all of them.
+    for number in (0..SAMPLES).map(|sample| sample * keys / SAMPLES) {
+        let key = string_of(&namespace, &name(number)).await;
+        let sample = revoke(&namespace, nginx.address(), &name(number), key).await;
+        latencies.push(sample.latency);
+        round_trips.extend(sample.round_trips);
+        // The application's memory of requests is not needed.
+        backend.take();
+    }
+    report(keys, latencies, round_trips);
+}
+
+fn name(number: usize) -> String {
+    format!("bench-{number:05}")
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo bench has no other way to hand a number on"
+)]
+fn number_of_keys() -> usize {
+    let text = std::env::var("KEYTURN_BENCH_KEYS").unwrap_or_else(|_| "10000".into());
+    let keys = text.parse().unwrap_or(0);
+    assert!(
+        keys >= SAMPLES,
+        "KEYTURN_BENCH_KEYS is {text:?}; give a number of keys, at least {SAMPLES}"
+    );
+    keys
+}
+
+/// Creates the keys and waits until every one is Active.
+async fn mint(namespace: &Namespace, keys: usize) {
+    let started = Instant::now();
+    let api = objects(namespace, "ApiKey");
+    let create = async |number: usize| {
+        let object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "keyturn.dev/v1alpha1",
+            "kind": "ApiKey",
+            "metadata": {"name": name(number)},
+            "spec": {
+                "apiRef": {"name": "transcripts"},
+                "scopes": ["transcripts:read"],
+                "rateLimits": [{"name": "requests", "limit": 10_000_000, "window": "1s", "autoApply": true}],
+            },
+        }))
+        .expect("the manifest has the shape of an object");
+        api.create(&PostParams::default(), &object)
+            .await
+            .expect("the server accepts a key");
+        progress("created", number + 1, keys, started);
+    };
+    stream::iter(0..keys)
+        .map(create)
+        .buffer_unordered(WRITERS)
+        .collect::<Vec<()>>()
+        .await;
+
+    let mut active = 0;
+    while active < keys {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        active = active_keys(namespace).await;
+        print(&format!(
+            "    {active} of {keys} keys minted, {} s",
+            started.elapsed().as_secs()
+        ));
+    }
+}
+
+async fn active_keys(namespace: &Namespace) -> usize {
+    let api = objects(namespace, "ApiKey");
+    let mut active = 0;
+    let mut page = ListParams::default().limit(1000);
+    loop {
+        let list = api.list(&page).await.expect("the server lists keys");
+        active += list
+            .items
+            .iter()
+            .filter(|key| field(key, "/status/state") == "Active")
+            .count();
+        match list.metadata.continue_ {
+            Some(next) if !next.is_empty() => page.continue_token = Some(next),
+            _ => return active,
+        }
+    }
+}
+
+async fn string_of(namespace: &Namespace, name: &str) -> String {
+    let secret = namespace
+        .api::<Secret>()
+        .get(name)
+        .await
+        .expect("an active key has its Secret");
+    let string = secret
+        .data
+        .and_then(|mut data| data.remove("api-key"))
+        .expect("the Secret holds the string");
+    String::from_utf8(string.0).expect("a key is text")
+}
+
+struct Sample {
+    latency: Duration,
+    /// Of the requests before.
+    round_trips: Vec<Duration>,
+}
+
+/// Revokes a key while a client keeps using it.
+async fn revoke(
+    namespace: &Namespace,
+    proxy: std::net::SocketAddr,
+    name: &str,
+    key: String,
+) -> Sample {
+    let let_in = Arc::new(Notify::new());
+    let client = tokio::spawn(use_until_refused(proxy, key, Arc::clone(&let_in)));
+    let_in.notified().await;
+    let api = objects(namespace, "ApiKey");
+    let patch = Patch::Merge(json!({"spec": {"revoked": true, "revocationReason": "benchmark"}}));
+    let sent = Instant::now();
+    api.patch(name, &PatchParams::default(), &patch)
+        .await
+        .expect("the server takes the revocation");
+    let (refused, round_trips) = client.await.expect("the client ends");
+    Sample {
+        latency: refused - sent,
+        round_trips,
+    }
+}
+
+/// When the key was refused for the first time, and how long each answer before took.
+async fn use_until_refused(
+    proxy: std::net::SocketAddr,
+    key: String,
+    let_in: Arc<Notify>,
+) -> (Instant, Vec<Duration>) {
+    let client = HttpClient::new(proxy);
+    let credential = format!("Bearer {key}");
+    let mut round_trips = Vec::new();
+    loop {
+        let asked = Instant::now();
+        let answer = client
+            .get("/v1/transcripts/1", &[("Authorization", &credential)])
+            .await;
+        let answered = Instant::now();
+        let status = answer.expect("nginx answers").status;
+        if status != StatusCode::OK {
+            assert_eq!(
+                status,
+                StatusCode::UNAUTHORIZED,
+                "a revoked key is refused with 401"
+            );
+            return (answered, round_trips);
+        }
+        round_trips.push(answered - asked);
+        // Let in a few times: the connection is open and everything is warm.
+        if round_trips.len() == 20 {
+            let_in.notify_one();
+        }
+    }
+}
+
+fn report(keys: usize, mut latencies: Vec<Duration>, mut round_trips: Vec<Duration>) {
+    let number = latencies.len();
+    print(&format!(
+        "| {number} revocations among {keys} keys | p50 ms | p90 ms | p99 ms | max ms |"
+    ));
+    print("|---|---|---|---|---|");
+    print(&row(
+        "PATCH sent to first refusal at a client of nginx",
+        &mut latencies,
+    ));
+    print(&row(
+        "one request through nginx meanwhile",
+        &mut round_trips,
+    ));
+}
+
+fn row(what: &str, values: &mut [Duration]) -> String {
+    values.sort_unstable();
+    // Nearest rank: the smallest value that at least so many per cent do not exceed.
+    let rank = |percent: usize| {
+        values[(values.len() * percent).div_ceil(100).max(1) - 1].as_secs_f64() * 1000.0
+    };
+    format!(
+        "| {what} | {:.2} | {:.2} | {:.2} | {:.2} |",
+        rank(50),
+        rank(90),
+        rank(99),
+        rank(100)
+    )
+}
+
+fn progress(what: &str, done: usize, all: usize, started: Instant) {
+    if done.is_multiple_of(1000) {
+        print(&format!(
+            "    {done} of {all} keys {what}, {} s",
+            started.elapsed().as_secs()
+        ));
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what a benchmark is for")]
+fn print(line: &str) {
+    println!("{line}");
+}

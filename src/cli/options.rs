@@ -1,0 +1,163 @@
+//! The command line. Every option can be set in the environment too, as `--help` says.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::core::duration;
+use crate::telemetry::LogFormat;
+
+/// API keys as Kubernetes resources: minted into Secrets, rotated with overlap, revoked, and judged at the ingress.
+#[derive(Debug, Parser)]
+#[command(name = "keyturn", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(super) role: Role,
+    #[command(flatten)]
+    pub(super) log: Log,
+}
+
+/// What this process does.
+#[derive(Debug, Subcommand)]
+pub(super) enum Role {
+    /// Mints, rotates and revokes: reconciles ApiKeys and writes their Secrets and status.
+    Controller {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Judges requests for the proxies that ask. Every replica serves; it reads no Secret but the pepper.
+    Verifier {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        judging: Judging,
+    },
+    /// Controller and verifier in one process, for small clusters and for trying out.
+    All {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        judging: Judging,
+    },
+    /// Prints the custom resource definitions, for `kubectl apply -f -`.
+    Crds {
+        /// Write one file for each kind into this directory instead.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// Options of every process that talks to the API server.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Common {
+    /// The only namespace to look after [default: all namespaces].
+    #[arg(long, env = "KEYTURN_NAMESPACE", value_name = "NAME")]
+    pub(super) namespace: Option<String>,
+    /// The namespace of Keyturn's own objects, such as the pepper and Leases [default: the one that this process
+    /// runs in, or keyturn-system outside a cluster].
+    #[arg(long, env = "KEYTURN_OPERATOR_NAMESPACE", value_name = "NAME")]
+    pub(super) operator_namespace: Option<String>,
+    /// Where to serve /livez, /readyz and /metrics.
+    #[arg(long, env = "KEYTURN_HEALTH_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8081")]
+    pub(super) health_listen: SocketAddr,
+}
+
+/// Options of a process that judges keys.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Judging {
+    /// Where proxies ask. Plain HTTP: only they should be able to reach it.
+    #[arg(long, env = "KEYTURN_AUTH_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    pub(super) auth_listen: SocketAddr,
+    /// For how long a watch may have been silent before every request is refused; at least 20s, for one that is
+    /// well is heard of every 15 s.
+    #[arg(long, env = "KEYTURN_MAX_WATCH_AGE", value_name = "DURATION", default_value = "30s", value_parser = watch_age)]
+    pub(super) max_watch_age: Duration,
+    /// For how long to keep serving after SIGTERM, until no proxy sends requests here any more.
+    #[arg(long, env = "KEYTURN_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
+    pub(super) drain_delay: Duration,
+}
+
+/// Options of the log on standard error.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Log {
+    /// A level (error, warn, info, debug, trace), or directives such as info,keyturn::feed=debug.
+    #[arg(long, env = "RUST_LOG", value_name = "LEVEL", default_value = "info", global = true)]
+    pub(super) log_level: String,
+    #[arg(long, env = "KEYTURN_LOG_FORMAT", value_name = "FORMAT", default_value = "text", global = true)]
+    pub(super) log_format: LogFormat,
+}
+
+impl ValueEnum for LogFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Text, Self::Json]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }))
+    }
+}
+
+/// Where Kubernetes tells a pod its own namespace.
+const SERVICE_ACCOUNT_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// The namespace that the documentation installs into.
+const DEFAULT_OPERATOR_NAMESPACE: &str = "keyturn-system";
+
+impl Common {
+    /// The namespace of Keyturn's own objects.
+    pub(super) fn operator_namespace(&self) -> String {
+        let own = || std::fs::read_to_string(SERVICE_ACCOUNT_NAMESPACE).ok().map(|text| text.trim().to_owned());
+        let named = self.operator_namespace.clone().or_else(own).filter(|name| !name.is_empty());
+        named.unwrap_or_else(|| DEFAULT_OPERATOR_NAMESPACE.to_owned())
+    }
+}
+
+/// A watch that is well may be silent for as long as the server keeps it open.
+const LEAST_WATCH_AGE: Duration = Duration::from_secs(20);
+
+fn watch_age(text: &str) -> Result<Duration, String> {
+    match duration::parse(text).map_err(|error| error.to_string())? {
+        age if age < LEAST_WATCH_AGE => Err(format!("a watch may well be silent for 15 s; give at least {}s", LEAST_WATCH_AGE.as_secs())),
+        age => Ok(age),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn mistakes_are_refused_with_a_remedy() {
+        for (line, part) in [
+            (&["keyturn"][..], "Usage"),
+            (&["keyturn", "verify"], "verifier"),
+            (&["keyturn", "verifier", "--max-watch-age", "10s"], "at least 20s"),
+            (&["keyturn", "verifier", "--max-watch-age", "1 week"], "write days (90d)"),
+            (&["keyturn", "verifier", "--auth-listen", "8080"], "invalid socket address"),
+            (&["keyturn", "controller", "--auth-listen", "0.0.0.0:1"], "unexpected argument"),
+        ] {
+            let error = Cli::try_parse_from(line).unwrap_err().to_string();
+            assert!(error.contains(part), "{line:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_verifier_needs_no_options() {
+        let cli = Cli::try_parse_from(["keyturn", "verifier"]).unwrap();
+        let Role::Verifier { common, judging } = cli.role else { panic!("{:?}", cli.role) };
+        assert_eq!(common.namespace, None);
+        assert_eq!(judging.max_watch_age, Duration::from_secs(30));
+    }
+}

@@ -1,0 +1,97 @@
+//! The judging part of a process: the feed fills the engine, the auth port asks it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::options::Judging;
+use super::{Error, listen};
+use crate::clock::since_boot;
+use crate::feed::{Feed, Options};
+use crate::metrics::Metrics;
+use crate::transport::AuthPort;
+use crate::transport::health::Health;
+use crate::transport::server::{self, Drain};
+use crate::verify::gate::Watched;
+
+/// A verifier that listens already and answers 503 until it is fed.
+pub(super) struct Verifier {
+    feed: Arc<Feed>,
+    metrics: Arc<Metrics>,
+    listener: TcpListener,
+    drain: Drain,
+    drain_delay: Duration,
+}
+
+impl Verifier {
+    pub(super) async fn new(
+        client: Client,
+        namespace: Option<String>,
+        operator_namespace: String,
+        judging: Judging,
+    ) -> Result<Self, Error> {
+        // In a pod this is the pod's name.
+        let process = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let max_watch_age = judging.max_watch_age;
+        let options = Options { client, namespace, operator_namespace, process, max_watch_age };
+        let listener = listen(judging.auth_listen).await?;
+        info!(address = %judging.auth_listen, "serving the auth port");
+        Ok(Self {
+            feed: Arc::new(Feed::new(options)),
+            metrics: Arc::new(Metrics::new()),
+            listener,
+            drain: Drain::default(),
+            drain_delay: judging.drain_delay,
+        })
+    }
+
+    /// What the health port tells of this verifier.
+    pub(super) fn health(&self) -> Health {
+        let (feed, leaving) = (Arc::clone(&self.feed), self.drain.leaving.clone());
+        let missing = move || {
+            let mut missing = feed.missing(since_boot());
+            if leaving.is_cancelled() {
+                missing.push("the process is going away".to_owned());
+            }
+            missing
+        };
+        let feed = Arc::clone(&self.feed);
+        let measure = move |metrics: &Metrics| {
+            metrics.set_keys(feed.index().len());
+            let now = since_boot();
+            let ages = Watched::ALL.into_iter().filter_map(|kind| Some((kind.as_str(), feed.gate().age(kind, now)?)));
+            ages.for_each(|(kind, age)| metrics.set_watch_age(kind, age));
+        };
+        Health { metrics: Arc::clone(&self.metrics), missing: Box::new(missing), measure: Box::new(measure) }
+    }
+
+    /// Judges until `shutdown`, then leaves in an order in which no request fails: not ready any more, but still
+    /// serving; no new connections; open ones drained; the Lease released.
+    pub(super) async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let stop_feed = CancellationToken::new();
+        let stop = stop_feed.clone();
+        let feed = Arc::clone(&self.feed);
+        // A task of its own: reading a long list must not keep anybody waiting.
+        let mut feeding = tokio::spawn(async move { feed.run(stop).await });
+        let port = AuthPort::new(self.metrics, self.feed.engine());
+        let leaving = async {
+            shutdown.cancelled().await;
+            self.drain.leaving.cancel();
+            sleep(self.drain_delay).await;
+            self.drain.stop.cancel();
+        };
+        let serving = server::serve(self.listener, move |parts| port.answer(parts), self.drain.clone());
+        tokio::select! {
+            ((), ()) = async { tokio::join!(leaving, serving) } => {}
+            // Only a defect ends it before it is told to.
+            ended = &mut feeding => return ended.map_err(Error::Feed),
+        }
+        stop_feed.cancel();
+        feeding.await.map_err(Error::Feed)
+    }
+}

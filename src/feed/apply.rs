@@ -1,0 +1,172 @@
+//! Applies what the watches report, one report at a time and in order, so that the index never shows a state
+//! that the API server never had within one kind.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::core::DeserializeGuard;
+use kube::Resource;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::convert::key_record;
+use super::watch::{Change, Report};
+use crate::core::acceptance::{Reason, Rejection};
+use crate::core::policy::{ObjectName, Policies};
+use crate::resources::{ApiKey, ApiKeyRole, ApiKeyTier, ProtectedApi};
+use crate::verify::gate::{Gate, Watched};
+use crate::verify::index::{Index, KeyRecord};
+
+/// A report of one of the kinds.
+pub(super) enum Update {
+    Keys(Report<ApiKey>),
+    Apis(Report<ProtectedApi>),
+    Tiers(Report<ApiKeyTier>),
+    Roles(Report<ApiKeyRole>),
+}
+
+/// One kind's part of [`Policies`].
+type Part<T> = HashMap<ObjectName, Result<Arc<T>, Rejection>>;
+
+/// The one writer of the index.
+pub(super) struct Applier {
+    pub(super) index: Arc<Index>,
+    pub(super) gate: Arc<Gate>,
+    /// The highest ApiKey resourceVersion applied, for the Lease.
+    pub(super) applied: watch::Sender<Option<u64>>,
+}
+
+impl Applier {
+    /// Applies one report; only then is it counted as heard.
+    pub(super) fn apply(&self, update: Update) {
+        match update {
+            Update::Keys(Report { change, version, at }) => {
+                let listed = matches!(change, Change::Listed(_));
+                self.keys(change);
+                self.advance(version, listed);
+                self.heard(Watched::ApiKeys, at, listed);
+            }
+            Update::Apis(report) => {
+                self.policies(Watched::ProtectedApis, report, |policies| &mut policies.apis, ProtectedApi::parse);
+            }
+            Update::Tiers(report) => {
+                self.policies(Watched::Tiers, report, |policies| &mut policies.tiers, ApiKeyTier::parse);
+            }
+            Update::Roles(report) => {
+                self.policies(Watched::Roles, report, |policies| &mut policies.roles, ApiKeyRole::parse);
+            }
+        }
+    }
+
+    fn keys(&self, change: Change<ApiKey>) {
+        match change {
+            Change::Listed(objects) => {
+                let records: Vec<_> = objects.iter().filter_map(record).collect();
+                info!(kind = "apikeys", count = records.len(), "objects are listed");
+                self.index.reset(records);
+            }
+            Change::Applied(object) => match record(&object) {
+                Some(record) => self.index.apply(record),
+                // What the key was before must not stay valid because what it is now cannot be read.
+                None => self.forget(&object),
+            },
+            Change::Deleted(object) => self.forget(&object),
+            Change::Bookmark => {}
+        }
+    }
+
+    fn forget(&self, object: &DeserializeGuard<ApiKey>) {
+        if let Some(uid) = &object.meta().uid {
+            self.index.delete(uid);
+        }
+    }
+
+    fn policies<K, T>(&self, kind: Watched, report: Report<K>, part: fn(&mut Policies) -> &mut Part<T>, parse: fn(&K) -> Result<T, Rejection>)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let Report { change, at, .. } = report;
+        let listed = matches!(change, Change::Listed(_));
+        if !matches!(change, Change::Bookmark) {
+            self.index.change_policies(|policies| merge(part(policies), change, parse));
+        }
+        self.heard(kind, at, listed);
+    }
+
+    /// Told last: the gate may open by it.
+    fn heard(&self, kind: Watched, at: Duration, listed: bool) {
+        if listed {
+            self.gate.listed(kind, at);
+        } else {
+            self.gate.heard(kind, at);
+        }
+    }
+
+    /// Notes up to where the keys are known. A list may set it back: it replaces everything, and after a restored
+    /// etcd the versions before it mean nothing.
+    fn advance(&self, version: Option<u64>, listed: bool) {
+        let Some(version) = version else { return };
+        self.applied.send_if_modified(|applied| {
+            let next = if listed { Some(version) } else { (*applied).max(Some(version)) };
+            std::mem::replace(applied, next) != next
+        });
+    }
+}
+
+/// The record of a key that can be read.
+fn record(object: &DeserializeGuard<ApiKey>) -> Option<KeyRecord> {
+    let name = name(object)?;
+    match &object.0 {
+        Ok(key) => Some(key_record(name, key)),
+        Err(error) => {
+            warn_malformed("ApiKey", &name, error);
+            None
+        }
+    }
+}
+
+/// Brings a change of one kind into its part of the policies. An object that cannot be read stays as its
+/// rejection, so that it is not taken for one that does not exist.
+fn merge<K, T>(part: &mut Part<T>, change: Change<K>, parse: fn(&K) -> Result<T, Rejection>)
+where
+    K: Resource<DynamicType = ()>,
+{
+    let entry = |object: DeserializeGuard<K>| {
+        let name = name(&object)?;
+        let parsed = match &object.0 {
+            Ok(object) => parse(object).map(Arc::new),
+            Err(error) => {
+                warn_malformed(&K::kind(&()), &name, error);
+                Err(Rejection::new(Reason::Invalid, format!("the object cannot be read: {error}")))
+            }
+        };
+        Some((name, parsed))
+    };
+    match change {
+        Change::Listed(objects) => {
+            *part = objects.into_iter().filter_map(entry).collect();
+            info!(kind = %K::plural(&()), count = part.len(), "objects are listed");
+        }
+        Change::Applied(object) => part.extend(entry(object)),
+        Change::Deleted(object) => {
+            if let Some(name) = name(&object) {
+                part.remove(&name);
+            }
+        }
+        Change::Bookmark => {}
+    }
+}
+
+fn name<K: Resource>(object: &DeserializeGuard<K>) -> Option<ObjectName> {
+    let metadata = object.meta();
+    Some(ObjectName::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?))
+}
+
+fn warn_malformed(kind: &str, name: &ObjectName, error: &dyn Display) {
+    warn!(kind, %name, %error, "an object cannot be read and counts for nothing until it is corrected");
+}
+
+#[cfg(test)]
+mod tests;

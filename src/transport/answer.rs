@@ -1,0 +1,192 @@
+//! Translates one call of the auth port into a request for the engine, and its verdict into an answer. It judges
+//! nothing itself; whatever it cannot translate is a refusal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use jiff::Timestamp;
+use tracing::info;
+
+use super::dialect::Dialect;
+use super::target::Target;
+use super::{fields, problem};
+use crate::core::verdict::{Code, Denial};
+use crate::entropy;
+use crate::metrics::ApiLabel;
+use crate::verify::engine::{Engine, Verdict};
+use crate::verify::entry::Identity;
+use crate::verify::request::{Headers, Request};
+
+/// What metrics call a request that may pass.
+const ALLOWED: &str = "ALLOWED";
+
+/// Seconds after which to ask again about what could not be judged.
+const UNAVAILABLE_RETRY: u32 = 5;
+
+/// The longest id of a request that is taken over from a proxy.
+const MAX_REQUEST_ID: usize = 128;
+
+/// The instant of a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Instant {
+    pub(super) now: Timestamp,
+    /// By the clock that freshness is judged by.
+    pub(super) since_boot: Duration,
+}
+
+/// What one call came to.
+pub(super) struct Answer {
+    pub(super) response: Response<String>,
+    /// What to count: the API, if there is one of that name, and the code. `None` when nothing was judged.
+    pub(super) verdict: Option<(ApiLabel, &'static str)>,
+}
+
+/// Answers a call by its head. Without an engine nothing can be judged yet.
+pub(super) fn answer(engine: Option<&Engine>, parts: &Parts, at: Instant) -> Answer {
+    match Target::parse(parts.uri.path()) {
+        Some(Target::Judge { dialect, namespace, api, route }) => match Dialect::find(dialect) {
+            Some(dialect) => judge(engine, dialect, &Call { namespace, api, route, headers: &parts.headers }, at),
+            None => nothing_there(StatusCode::NOT_FOUND),
+        },
+        Some(Target::Problem { namespace, api, code }) => match (&parts.method, code.parse()) {
+            (&Method::GET | &Method::HEAD, Ok(code)) => explain(namespace, api, code, &parts.headers),
+            (&Method::GET | &Method::HEAD, Err(())) => nothing_there(StatusCode::NOT_FOUND),
+            _ => nothing_there(StatusCode::METHOD_NOT_ALLOWED),
+        },
+        None => nothing_there(StatusCode::NOT_FOUND),
+    }
+}
+
+/// A question about one request.
+struct Call<'a> {
+    namespace: &'a str,
+    api: &'a str,
+    route: Option<&'a str>,
+    headers: &'a HeaderMap,
+}
+
+impl Headers for HeaderMap {
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.get_all(name).iter().map(HeaderValue::as_bytes)
+    }
+}
+
+fn judge(engine: Option<&Engine>, dialect: &Dialect, call: &Call<'_>, at: Instant) -> Answer {
+    let Some(engine) = engine else {
+        let denial = Denial { code: Code::Unavailable, retry_after: None, cause: "there is no pepper yet" };
+        let response = refused(dialect, call, &denial);
+        return Answer { response, verdict: Some((ApiLabel::default(), denial.code.as_str())) };
+    };
+    let request = Request {
+        namespace: call.namespace,
+        api: call.api,
+        route: call.route,
+        original: dialect.read(call.headers),
+        headers: call.headers,
+    };
+    let Verdict { denial, identity, limit, api, route } = engine.verify(&request, at.now, at.since_boot);
+    let mut response = match &denial {
+        None => allowed(identity.as_ref()),
+        Some(denial) => {
+            let response = refused(dialect, call, denial);
+            tell(denial, call, route.as_ref().map(|route| &*route.name), identity.as_ref());
+            response
+        }
+    };
+    if let Some(limit) = limit {
+        fields::put_limit(response.headers_mut(), &limit, at.now);
+    }
+    let label = api.map(|api| (Arc::clone(&api.name.namespace), Arc::clone(&api.name.name)));
+    let code = denial.map_or(ALLOWED, |denial| denial.code.as_str());
+    Answer { response, verdict: Some((ApiLabel(label), code)) }
+}
+
+/// Exactly 200 and no body: nginx reuses a connection only then.
+fn allowed(identity: Option<&Identity>) -> Response<String> {
+    let mut response = Response::new(String::new());
+    let version = identity.map(|identity| identity.version().to_string());
+    let text = |read: fn(&Identity) -> &str| identity.map_or("", read);
+    // Every one is there, empty where there is nothing to say, so that a client's own never survives.
+    for (name, value) in [
+        (fields::APIKEY_ID, text(|identity| identity.entry().id())),
+        (fields::APIKEY_NAME, text(|identity| identity.entry().name())),
+        (fields::APIKEY_NAMESPACE, text(|identity| identity.entry().namespace())),
+        (fields::APIKEY_OWNER, text(|identity| identity.entry().owner())),
+        (fields::APIKEY_ENVIRONMENT, text(|identity| identity.entry().environment().as_str())),
+        (fields::APIKEY_TIER, text(Identity::tier)),
+        (fields::APIKEY_VERSION, version.as_deref().unwrap_or("")),
+        (fields::APIKEY_SCOPES, text(Identity::scopes)),
+    ] {
+        // The engine promises visible ASCII; what is not would be left empty.
+        let value = HeaderValue::from_str(value).unwrap_or(const { HeaderValue::from_static("") });
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+/// A refusal in the statuses that the proxy can carry; the truth is in `X-Auth-Code` and `X-Auth-Status`.
+fn refused(dialect: &Dialect, call: &Call<'_>, denial: &Denial) -> Response<String> {
+    let mut response = Response::new(String::new());
+    *response.status_mut() = dialect.carries.status(denial.code);
+    let headers = response.headers_mut();
+    headers.insert(fields::AUTH_CODE, HeaderValue::from_static(denial.code.as_str()));
+    headers.insert(fields::AUTH_STATUS, denial.code.status().into());
+    fields::put(headers, fields::REQUEST_ID, request_id(call.headers));
+    if denial.code.status() == 401 {
+        fields::put_challenge(headers, call.namespace, call.api);
+    }
+    let retry = if denial.code == Code::Unavailable { Some(UNAVAILABLE_RETRY) } else { denial.retry_after };
+    if let Some(seconds) = retry {
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// The problem document of a code, with the status that tells the truth, for a proxy that could not carry them.
+fn explain(namespace: &str, api: &str, code: Code, headers: &HeaderMap) -> Answer {
+    let request_id = request_id(headers);
+    let mut response = Response::new(problem::body(code, &request_id));
+    // Every code has a status of RFC 9110; were there one that is none, it would still be a refusal.
+    *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+    // A 404 may be cached otherwise (RFC 9111, section 4.2.2), and outlive its cause.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields::put(headers, fields::REQUEST_ID, request_id);
+    if code.status() == 401 {
+        fields::put_challenge(headers, namespace, api);
+    }
+    Answer { response, verdict: None }
+}
+
+fn nothing_there(status: StatusCode) -> Answer {
+    let mut response = Response::new(String::new());
+    *response.status_mut() = status;
+    Answer { response, verdict: None }
+}
+
+/// The caller learns little; the log learns everything but the key.
+fn tell(denial: &Denial, call: &Call<'_>, route: Option<&str>, identity: Option<&Identity>) {
+    info!(
+        code = denial.code.as_str(),
+        cause = denial.cause,
+        api = %format_args!("{}/{}", call.namespace, call.api),
+        route,
+        key = identity.map(|identity| identity.entry().id()),
+        request = call.headers.get(fields::REQUEST_ID).and_then(|id| id.to_str().ok()),
+        "refused"
+    );
+}
+
+/// The proxy's name for the request, or a new one. Every dialect's snippet sets it, whatever the client sent.
+fn request_id(headers: &HeaderMap) -> String {
+    let is_plain = |id: &&str| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    let known = headers.get(fields::REQUEST_ID).and_then(|id| id.to_str().ok()).filter(is_plain);
+    // Only for people who compare logs; without entropy there is nothing to compare.
+    known.map_or_else(|| entropy::nonce(16).unwrap_or_default(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Finding the key in a request.
+
+use zeroize::Zeroizing;
+
+use super::request::Headers;
+use crate::core::key::KeyFormat;
+use crate::core::path;
+use crate::core::policy::{Api, Credential};
+
+/// Bytes of a buffer that holds the longest key: prefix 32, environment 6, payload 64, checksum 6.
+const MAX_KEY: usize = 112;
+
+/// Why a request has no key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum NoKey {
+    /// There is nothing where a key may be.
+    Missing,
+    /// What is there can't be one of the API's keys.
+    Malformed,
+    /// There are two different ones.
+    Ambiguous,
+}
+
+impl NoKey {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "no key was presented",
+            Self::Malformed => "what was presented is not a well-formed key of this API",
+            Self::Ambiguous => "two different keys were presented",
+        }
+    }
+}
+
+/// A string that a client presented, where it stands or, percent-decoded, in a buffer of its own.
+#[derive(Debug)]
+pub(super) enum Presented<'a> {
+    Verbatim(&'a [u8]),
+    Decoded(Zeroizing<[u8; MAX_KEY]>, usize),
+}
+
+impl Presented<'_> {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Verbatim(bytes) => bytes,
+            Self::Decoded(buffer, length) => &buffer[..*length],
+        }
+    }
+}
+
+/// The one well-formed key in the places where the API looks. Other strings beside it, such as a JWT meant for
+/// the backend, are none of our business.
+pub(super) fn find<'a, H>(
+    api: &'a Api,
+    headers: &'a H,
+    target: &'a [u8],
+) -> Result<Presented<'a>, NoKey>
+where
+    H: Headers + ?Sized,
+{
+    let mut search = Search {
+        format: &api.key_format,
+        found: Err(NoKey::Missing),
+    };
+    for credential in &api.credentials {
+        match credential {
+            Credential::Header { name, scheme } => {
+                for value in headers.values(name) {
+                    let value = value.trim_ascii();
+                    let key = scheme
+                        .as_deref()
+                        .map_or(Some(value), |scheme| after_scheme(value, scheme));
+                    search.offer(key.map(Presented::Verbatim));
+                }
+            }
+            Credential::Query { name } => {
+                let (_, query) = path::split(target);
+                for pair in query.unwrap_or_default().split(|byte| *byte == b'&') {
+                    if let Some(value) = value_of(pair, name) {
+                        search.offer(decoded(value));
+                    }
+                }
+            }
+        }
+    }
+    search.found
+}
+
+struct Search<'a> {
+    format: &'a KeyFormat,
+    found: Result<Presented<'a>, NoKey>,
+}
+
+impl<'a> Search<'a> {
+    /// Something stands where a key may be; `None` if not even in a form that holds one.
+    fn offer(&mut self, presented: Option<Presented<'a>>) {
+        let well_formed = presented.filter(|presented| self.format.recognises(presented.bytes()));
+        match (well_formed, &self.found) {
+            (_, Err(NoKey::Ambiguous)) => {}
+            (Some(new), Ok(known)) if new.bytes() != known.bytes() => {
+                self.found = Err(NoKey::Ambiguous)
+            }
+            (Some(new), Err(_)) => self.found = Ok(new),
+            (None, Err(_)) => self.found = Err(NoKey::Malformed),
+            (_, Ok(_)) => {}
+        }
+    }
+}
+
+/// What follows `<scheme> ` (RFC 9110, section 11.4: the scheme in any case, then spaces).
+fn after_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
+    let (start, rest) = value.split_at_checked(scheme.len())?;
+    let is_scheme = start.eq_ignore_ascii_case(scheme.as_bytes()) && rest.starts_with(b" ");
+    is_scheme.then(|| rest.trim_ascii_start())
+}
+
+/// The value of a `name=value` pair of that name, which may be encoded itself.
+fn value_of<'a>(pair: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
+    let equals = pair.iter().position(|byte| *byte == b'=')?;
+    let (name, value) = (&pair[..equals], &pair[equals + 1..]);
+    let mut octets = Octets(name);
+    let same = wanted.bytes().all(|byte| octets.next() == Some(byte)) && octets.next().is_none();
+    same.then_some(value)
+}
+
+fn decoded(value: &[u8]) -> Option<Presented<'_>> {
+    if !value.contains(&b'%') {
+        return Some(Presented::Verbatim(value));
+    }
+    let mut buffer = Zeroizing::new([0; MAX_KEY]);
+    let mut length = 0;
+    for octet in Octets(value) {
+        *buffer.get_mut(length)? = octet;
+        length += 1;
+    }
+    Some(Presented::Decoded(buffer, length))
+}
+
+/// Percent-decodes on the way; a broken encoding stands for itself, and no key has a `%`.
+struct Octets<'a>(&'a [u8]);
+
+impl Iterator for Octets<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        match path::octet(rest).filter(|_| *first == b'%') {
+            Some(octet) => {
+                self.0 = &rest[2..];
+                Some(octet)
+            }
+            None => {
+                self.0 = rest;
+                Some(*first)
+            }
+        }
+    }
+}

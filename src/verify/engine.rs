@@ -1,0 +1,276 @@
+//! The judgement: a chain of checks of which the first that fails decides, and nothing after it is charged.
+//!
+//! Judging does no I/O, takes no lock but the limits' of the one key, and allocates nothing when it lets a
+//! request pass (but for routes that overlap in ways that make the router go back).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::credentials;
+use super::entry::{Entry, Identity};
+use super::gate::Gate;
+use super::index::Index;
+use super::request::{Headers, Original, Request};
+use super::terms::{Granted, Judged};
+use crate::core::acceptance::Reason;
+use crate::core::digest::{Digest, Pepper};
+use crate::core::path;
+use crate::core::policy::{Api, Preflight, Unmatched};
+use crate::core::route::Route;
+use crate::core::verdict::{Code, Denial, LimitState};
+
+/// Units that a request costs.
+const COST: u32 = 1;
+
+/// Judges requests by an index, as long as the gate is open.
+#[derive(Debug)]
+pub struct Engine {
+    index: Arc<Index>,
+    gate: Arc<Gate>,
+    pepper: Pepper,
+}
+
+/// What a request is answered.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Why it is refused; `None` lets it pass.
+    pub denial: Option<Denial>,
+    /// Whose key it is: with every denial about a known key too, for logs and metrics. Nobody's where no key
+    /// is needed.
+    pub identity: Option<Identity>,
+    /// The limit of the known key that is closest to exhaustion.
+    pub limit: Option<LimitState>,
+    /// The API, once it is known.
+    pub api: Option<Arc<Api>>,
+    /// The route that the request matched.
+    pub route: Option<Arc<Route>>,
+}
+
+impl Engine {
+    #[must_use]
+    pub fn new(index: Arc<Index>, gate: Arc<Gate>, pepper: Pepper) -> Self {
+        Self {
+            index,
+            gate,
+            pepper,
+        }
+    }
+
+    /// Judges a request at `now`; `monotonic` is the reading of the clock that the gate is kept by.
+    #[must_use]
+    pub fn verify<H>(
+        &self,
+        request: &Request<'_, H>,
+        now: Timestamp,
+        monotonic: Duration,
+    ) -> Verdict
+    where
+        H: Headers + ?Sized,
+    {
+        let mut verdict = Verdict::default();
+        verdict.denial = self.judge(request, now, monotonic, &mut verdict).err();
+        verdict
+    }
+
+    /// Steps 0 to 5: up to the point where it is clear whose key it is.
+    fn judge<H>(
+        &self,
+        request: &Request<'_, H>,
+        now: Timestamp,
+        monotonic: Duration,
+        verdict: &mut Verdict,
+    ) -> Result<(), Denial>
+    where
+        H: Headers + ?Sized,
+    {
+        if !self.gate.is_open(monotonic) {
+            return Err(Denial::new(Code::Unavailable, "what is known is not fresh"));
+        }
+        let Some(api) = self.index.api(request.namespace, request.api) else {
+            return Err(Denial::new(
+                Code::ApiNotFound,
+                "there is no such ProtectedApi",
+            ));
+        };
+        let Some(api) = api else {
+            return Err(Denial::new(
+                Code::Unavailable,
+                "the ProtectedApi is not accepted",
+            ));
+        };
+        let api = &*verdict.api.insert(api);
+        let original = request
+            .original
+            .map_err(|cause| Denial::new(Code::BadRequest, cause))?;
+        let matched = matched(api, request.route, &original)?;
+        if let Matched::Route(route) = &matched {
+            verdict.route = Some(Arc::clone(route));
+        }
+        if matched.is_public() || is_free_preflight(api, &original, request.headers) {
+            return Ok(());
+        }
+        let presented = credentials::find(api, request.headers, original.target)
+            .map_err(|none| Denial::new(Code::Unauthorized, none.as_str()))?;
+        let digest = self.pepper.digest_of(presented.bytes());
+        let known = self
+            .index
+            .find(&digest)
+            .filter(|entry| entry.belongs_to(api));
+        let Some(entry) = known else {
+            return Err(Denial::new(
+                Code::Unauthorized,
+                "no key of this API has this string",
+            ));
+        };
+        let judged = entry.judged();
+        let presented = Use {
+            entry: &entry,
+            judged: &judged,
+            digest: &digest,
+            api,
+            original: &original,
+            matched: &matched,
+            now,
+        };
+        let outcome = presented.check_and_charge(&mut verdict.limit);
+        let version = entry.version(&digest).unwrap_or_default();
+        verdict.identity = Some(Identity {
+            entry,
+            judged,
+            version,
+        });
+        outcome
+    }
+}
+
+/// Where a request goes.
+enum Matched {
+    Route(Arc<Route>),
+    /// Nowhere in particular, and any key may.
+    Anything,
+    /// Nowhere, and nobody may.
+    Nothing(&'static str),
+}
+
+impl Matched {
+    fn is_public(&self) -> bool {
+        matches!(self, Self::Route(route) if route.public)
+    }
+}
+
+fn matched(api: &Api, named: Option<&str>, original: &Original<'_>) -> Result<Matched, Denial> {
+    if let Some(name) = named {
+        let route = api.routes.by_name(name).cloned();
+        return Ok(route.map_or(
+            Matched::Nothing("the API has no route of this name"),
+            Matched::Route,
+        ));
+    }
+    if api.routes.is_empty() {
+        return Ok(Matched::Anything);
+    }
+    let path = path::of_target(original.target)
+        .map_err(|cause| Denial::new(Code::BadRequest, cause.as_str()))?;
+    let route = api.routes.find(original.method, &path).cloned();
+    Ok(match (route, api.unmatched) {
+        (Some(route), _) => Matched::Route(route),
+        (None, Unmatched::RequireKey) => Matched::Anything,
+        (None, Unmatched::Deny) => Matched::Nothing("no route has this method and path"),
+    })
+}
+
+/// Whether this is a CORS preflight request that the API lets pass. Browsers send it without credentials
+/// (Fetch standard, "CORS-preflight fetch").
+fn is_free_preflight<H: Headers + ?Sized>(api: &Api, original: &Original<'_>, headers: &H) -> bool {
+    let has = |name| headers.values(name).next().is_some();
+    api.preflight == Preflight::Pass
+        && original.method == "OPTIONS"
+        && has("origin")
+        && has("access-control-request-method")
+}
+
+/// A known key in use.
+struct Use<'a> {
+    entry: &'a Entry,
+    judged: &'a Option<Arc<Judged>>,
+    digest: &'a Digest,
+    api: &'a Api,
+    original: &'a Original<'a>,
+    matched: &'a Matched,
+    now: Timestamp,
+}
+
+impl Use<'_> {
+    /// Checks the key and its use, then charges its limits; tells how they stand in any case.
+    fn check_and_charge(&self, state: &mut Option<LimitState>) -> Result<(), Denial> {
+        let checked = self.check();
+        let Ok(granted) = self.granted() else {
+            return checked;
+        };
+        let counters = &self.entry.counters;
+        if checked.is_err() {
+            *state = counters.look(&granted.limits, self.now);
+            return checked;
+        }
+        let charge = counters.charge(&granted.limits, self.now, COST);
+        *state = charge.closest;
+        charge.outcome.map_err(|retry_after| Denial {
+            code: Code::RateLimited,
+            retry_after,
+            cause: "a rate limit has no room for the request",
+        })
+    }
+
+    /// Steps 6 to 12.
+    fn check(&self) -> Result<(), Denial> {
+        let deny = |code, cause| Err(Denial::new(code, cause));
+        let Self {
+            entry, api, now, ..
+        } = *self;
+        if entry.is_revoked() {
+            return deny(Code::Revoked, "the key is revoked");
+        }
+        let granted = self
+            .granted()
+            .map_err(|reason| Denial::new(Code::NotAccepted, reason.as_str()))?;
+        if !entry.is_enabled() {
+            return deny(Code::Disabled, "the key is disabled");
+        }
+        if entry.is_expired(self.digest, api, now) {
+            return deny(
+                Code::Expired,
+                "the key or this version of it is past its time",
+            );
+        }
+        if !entry.admits(self.original.client) {
+            return deny(
+                Code::IpNotAllowed,
+                "the key may not be used from this address",
+            );
+        }
+        match self.matched {
+            Matched::Anything => Ok(()),
+            Matched::Nothing(cause) => deny(Code::RouteNotFound, cause),
+            Matched::Route(route) => match &route.require {
+                Some(query) if !query.holds(&granted.scopes) => deny(
+                    Code::InsufficientScope,
+                    "the key's scopes do not satisfy the route's query",
+                ),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn granted(&self) -> Result<&Granted, Reason> {
+        match (self.entry.rejection(), self.judged.as_deref()) {
+            (Some(rejection), _) | (None, Some(Err(rejection))) => Err(rejection.reason),
+            (None, Some(Ok(granted))) => Ok(granted),
+            (None, None) => Err(Reason::Invalid),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

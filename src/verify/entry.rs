@@ -1,0 +1,275 @@
+//! A key as the verifier holds it: small, since there may be a hundred thousand of them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::Guard;
+use jiff::Timestamp;
+use smallvec::SmallVec;
+
+use super::index::{KeyRecord, KeyVersion};
+use super::limits::Counters;
+use super::terms::{Granted, Judged, Terms};
+use crate::core::acceptance::{self, Rejection};
+use crate::core::address::AddressSet;
+use crate::core::digest::Digest;
+use crate::core::key::Environment;
+use crate::core::policy::Api;
+use crate::core::rotation::VersionState;
+
+/// For how long a version's string is accepted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Validity {
+    Open,
+    Until(Timestamp),
+    Over,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Version {
+    digest: Digest,
+    number: u32,
+    validity: Validity,
+}
+
+impl From<&KeyVersion> for Version {
+    fn from(version: &KeyVersion) -> Self {
+        let validity = match (version.state, version.not_after) {
+            (VersionState::Staged | VersionState::Current, _) => Validity::Open,
+            (VersionState::Grace, Some(end)) => Validity::Until(end),
+            // A grace period without an end is a mistake that must not make a key immortal.
+            (VersionState::Grace, None) | (VersionState::Retired, _) => Validity::Over,
+        };
+        Self {
+            digest: version.digest,
+            number: version.number,
+            validity,
+        }
+    }
+}
+
+/// One ApiKey with everything that judging needs.
+#[derive(Debug)]
+pub struct Entry {
+    versions: SmallVec<[Version; 1]>,
+    enabled: bool,
+    revoked: bool,
+    environment: Environment,
+    /// Ends of id, name and owner in `text`; the uid is the rest.
+    ends: [u16; 3],
+    ip_allowlist: AddressSet,
+    expires_at: Option<Timestamp>,
+    created_at: Timestamp,
+    /// `None`: nothing is known of the key but that it can't be honoured.
+    terms: Option<Arc<Terms>>,
+    /// Why it can't be honoured, besides what its terms say.
+    rejection: Option<Box<Rejection>>,
+    pub(super) counters: Arc<Counters>,
+    namespace: Arc<str>,
+    /// Id, name, owner and uid, in one piece of memory.
+    text: Box<str>,
+}
+
+/// The parts of an entry that others own.
+pub(super) struct Shared {
+    pub(super) namespace: Arc<str>,
+    pub(super) terms: Option<Arc<Terms>>,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl Entry {
+    pub(super) fn new(record: KeyRecord, shared: Shared) -> Self {
+        let KeyRecord {
+            key,
+            name,
+            uid,
+            created_at,
+            id,
+            versions,
+            revoked_for_good,
+            refused_by_controller,
+        } = record;
+        let (key, malformed) = match key {
+            Ok(key) => (Some(key), None),
+            Err(rejection) => (None, Some(rejection)),
+        };
+        let owner = key
+            .as_ref()
+            .and_then(|key| key.owner.as_deref())
+            .unwrap_or("");
+        let mut text = String::with_capacity(128);
+        let ends = [id.as_deref().unwrap_or(""), &*name.name, owner].map(|part| {
+            text.extend(part.chars().map(visible));
+            u16::try_from(text.len()).unwrap_or(u16::MAX)
+        });
+        text.push_str(&uid);
+        Self {
+            versions: versions.iter().map(Version::from).collect(),
+            enabled: key.as_ref().is_some_and(|key| key.enabled),
+            revoked: revoked_for_good || key.as_ref().is_some_and(|key| key.revoked),
+            environment: key
+                .as_ref()
+                .map_or(Environment::default(), |key| key.environment),
+            ends,
+            expires_at: key.as_ref().and_then(|key| key.expires_at),
+            ip_allowlist: key.map_or(AddressSet::default(), |key| key.ip_allowlist),
+            created_at,
+            terms: shared.terms,
+            rejection: malformed.or(refused_by_controller).map(Box::new),
+            counters: shared.counters,
+            namespace: shared.namespace,
+            text: text.into(),
+        }
+    }
+
+    /// The public, random id; empty if the key has none yet.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.part(0, self.ends[0])
+    }
+
+    /// metadata.name
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.part(self.ends[0], self.ends[1])
+    }
+
+    /// metadata.namespace
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Whom the key was issued to; empty if nobody is named.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        self.part(self.ends[1], self.ends[2])
+    }
+
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        self.environment
+    }
+
+    /// metadata.uid
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        self.text.get(self.ends[2].into()..).unwrap_or("")
+    }
+
+    fn part(&self, from: u16, to: u16) -> &str {
+        self.text.get(from.into()..to.into()).unwrap_or("")
+    }
+
+    /// Of two keys with the same string the older one counts; the uid decides between equally old ones.
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        (self.created_at, self.uid()) < (other.created_at, other.uid())
+    }
+
+    pub(super) fn digests(&self) -> impl Iterator<Item = Digest> {
+        self.versions.iter().map(|version| version.digest)
+    }
+
+    /// The number of the version with that digest.
+    pub(super) fn version(&self, digest: &Digest) -> Option<u32> {
+        self.find(digest).map(|version| version.number)
+    }
+
+    fn find(&self, digest: &Digest) -> Option<&Version> {
+        self.versions
+            .iter()
+            .find(|version| version.digest == *digest)
+    }
+
+    /// Whether the key is one of that API's. One that says nothing intelligible passes, to be refused by name.
+    pub(super) fn belongs_to(&self, api: &Api) -> bool {
+        self.terms
+            .as_ref()
+            .is_none_or(|terms| *terms.api() == api.name)
+    }
+
+    /// What its terms are granted; `None` if it has none.
+    pub(super) fn judged(&self) -> Option<Arc<Judged>> {
+        self.terms
+            .as_ref()
+            .map(|terms| Guard::into_inner(terms.judged()))
+    }
+
+    pub(super) fn is_revoked(&self) -> bool {
+        self.revoked
+    }
+
+    /// What is wrong with the key alone, whatever its terms are.
+    pub(super) fn rejection(&self) -> Option<&Rejection> {
+        self.rejection.as_deref()
+    }
+
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Whether the key, or the version of it with that digest, is past its time.
+    pub(super) fn is_expired(&self, digest: &Digest, api: &Api, now: Timestamp) -> bool {
+        let expiry = acceptance::expiry(self.expires_at, self.created_at, api);
+        let version_is_over = match self.find(digest).map(|version| version.validity) {
+            Some(Validity::Open) => false,
+            Some(Validity::Until(end)) => end <= now,
+            Some(Validity::Over) | None => true,
+        };
+        version_is_over || expiry.is_some_and(|expiry| expiry <= now)
+    }
+
+    /// Whether the key may be used from there. An address that nobody knows is in no list.
+    pub(super) fn admits(&self, client: Option<IpAddr>) -> bool {
+        self.ip_allowlist.is_empty()
+            || client.is_some_and(|client| self.ip_allowlist.admits(client))
+    }
+}
+
+/// Header values are visible ASCII; whatever else an object was made to contain must not end a header line.
+fn visible(character: char) -> char {
+    if character.is_ascii_graphic() {
+        character
+    } else {
+        '?'
+    }
+}
+
+/// Who is let in: what proxies tell backends about the key. All values are visible ASCII.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub(super) entry: Arc<Entry>,
+    pub(super) judged: Option<Arc<Judged>>,
+    pub(super) version: u32,
+}
+
+impl Identity {
+    /// The key itself.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// The number of the version that was presented.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Name of the tier; empty if there is none.
+    #[must_use]
+    pub fn tier(&self) -> &str {
+        let tier = self.granted().and_then(|granted| granted.tier.as_deref());
+        tier.map_or("", |tier| &*tier.name)
+    }
+
+    /// Scopes separated by spaces, at most 2 KiB of whole ones; empty unless the API asks for them.
+    #[must_use]
+    pub fn scopes(&self) -> &str {
+        self.granted().map_or("", |granted| &*granted.scopes_text)
+    }
+
+    fn granted(&self) -> Option<&Granted> {
+        self.judged.as_deref()?.as_ref().ok()
+    }
+}

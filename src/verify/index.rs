@@ -1,0 +1,547 @@
+//! Every key by its digest and every API by its name.
+//!
+//! Read without a lock by any number of threads; written by whoever applies what the watches tell, one change
+//! after the other. A change of a key is one step for readers, and so is the replacement of all keys: there is
+//! no instant at which a key that was known before and after is unknown.
+
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+use jiff::Timestamp;
+
+use super::entry::{Entry, Shared};
+use super::limits::{Counters, Limits};
+use super::terms::{Ask, Terms};
+use crate::core::acceptance::Rejection;
+use crate::core::digest::Digest;
+use crate::core::policy::{Api, Key, ObjectName, Policies};
+use crate::core::rotation::VersionState;
+
+/// An ApiKey as the watch sees it.
+#[derive(Clone, Debug)]
+pub struct KeyRecord {
+    /// The spec, or why it can't be honoured.
+    pub key: Result<Key, Rejection>,
+    pub name: ObjectName,
+    pub uid: Arc<str>,
+    pub created_at: Timestamp,
+    /// `status.id`
+    pub id: Option<String>,
+    pub versions: Vec<KeyVersion>,
+    /// Whether `status.revocation` is there and not reversible.
+    pub revoked_for_good: bool,
+    /// A rejection that only the controller can tell, from the conditions.
+    pub refused_by_controller: Option<Rejection>,
+}
+
+/// One of `status.versions`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyVersion {
+    pub number: u32,
+    pub digest: Digest,
+    pub state: VersionState,
+    /// End of the grace period.
+    pub not_after: Option<Timestamp>,
+}
+
+type Keys = papaya::HashMap<Digest, Arc<Entry>, RandomState>;
+
+/// By namespace, then by name, so that borrowed strings find it. `None`: known but not accepted.
+type Apis = HashMap<Arc<str>, HashMap<Arc<str>, Option<Arc<Api>>, RandomState>, RandomState>;
+
+/// The keys and APIs that requests are judged by.
+#[derive(Debug, Default)]
+pub struct Index {
+    keys: ArcSwap<Keys>,
+    apis: ArcSwap<Apis>,
+    /// ApiKeys known, with or without digests.
+    count: AtomicUsize,
+    /// For writers only.
+    book: Mutex<Book>,
+}
+
+/// What writers need to know besides.
+#[derive(Debug, Default)]
+struct Book {
+    policies: Policies,
+    by_uid: HashSet<ByUid, RandomState>,
+    /// Keys whose digest belongs to an older key.
+    contenders: HashMap<Digest, Vec<Arc<Entry>>, RandomState>,
+    terms: HashMap<Ask, Arc<Terms>, RandomState>,
+    namespaces: HashSet<Arc<str>, RandomState>,
+}
+
+impl Index {
+    /// The API of that name; `Some(None)` if it is known but not accepted.
+    #[must_use]
+    pub fn api(&self, namespace: &str, name: &str) -> Option<Option<Arc<Api>>> {
+        self.apis.load().get(namespace)?.get(name).cloned()
+    }
+
+    /// The key with that digest.
+    #[must_use]
+    pub fn find(&self, digest: &Digest) -> Option<Arc<Entry>> {
+        self.keys.load().pin().get(digest).cloned()
+    }
+
+    /// ApiKeys known, with or without digests.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether no ApiKey is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A key has been created or changed.
+    pub fn apply(&self, record: KeyRecord) {
+        let mut book = self.write();
+        let before = book
+            .by_uid
+            .get(&*record.uid)
+            .map(|known| Arc::clone(&known.0));
+        let entry = book.enter(record, before.as_deref());
+        let keys = self.keys.load();
+        for digest in entry.digests() {
+            book.claim(&keys, digest, &entry);
+        }
+        // What is gone goes after what is new has come, so that the key is never unknown in between.
+        for digest in before.iter().flat_map(|before| before.digests()) {
+            if entry.version(&digest).is_none() {
+                book.release(&keys, digest, entry.uid());
+            }
+        }
+        self.count.store(book.by_uid.len(), Ordering::Relaxed);
+    }
+
+    /// The key with that uid is gone.
+    pub fn delete(&self, uid: &str) {
+        let mut book = self.write();
+        let Some(ByUid(entry)) = book.by_uid.take(uid) else {
+            return;
+        };
+        let keys = self.keys.load();
+        for digest in entry.digests() {
+            book.release(&keys, digest, uid);
+        }
+        self.count.store(book.by_uid.len(), Ordering::Relaxed);
+    }
+
+    /// These are all keys that there are. What has been charged to them stays charged.
+    pub fn reset(&self, records: Vec<KeyRecord>) {
+        let mut book = self.write();
+        let known = std::mem::take(&mut book.by_uid);
+        book.by_uid.reserve(records.len());
+        book.contenders.clear();
+        let keys = Keys::with_capacity_and_hasher(records.len(), RandomState::default());
+        for record in records {
+            let before = known.get(&*record.uid).map(|known| &*known.0);
+            let entry = book.enter(record, before);
+            for digest in entry.digests() {
+                book.claim(&keys, digest, &entry);
+            }
+        }
+        self.keys.store(Arc::new(keys));
+        self.count.store(book.by_uid.len(), Ordering::Relaxed);
+        drop(known);
+        book.forget_unused();
+    }
+
+    /// Changes APIs, tiers or roles, and judges anew every claim that keys make on them.
+    pub fn change_policies(&self, change: impl FnOnce(&mut Policies)) {
+        let mut book = self.write();
+        change(&mut book.policies);
+        let mut apis = Apis::default();
+        for (name, api) in &book.policies.apis {
+            let api = api.as_ref().ok().map(Arc::clone);
+            apis.entry(Arc::clone(&name.namespace))
+                .or_default()
+                .insert(Arc::clone(&name.name), api);
+        }
+        self.apis.store(Arc::new(apis));
+        book.forget_unused();
+        for terms in book.terms.values() {
+            terms.judge_again(&book.policies);
+        }
+    }
+
+    fn write(&self) -> MutexGuard<'_, Book> {
+        // A panic while writing leaves at worst a key that is not in the book; the next list puts it right.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    /// Makes the entry for a record and notes it under its uid. `before` is the entry that it replaces.
+    fn enter(&mut self, record: KeyRecord, before: Option<&Entry>) -> Arc<Entry> {
+        let terms = record
+            .key
+            .as_ref()
+            .ok()
+            .map(|key| self.terms_of(key.into()));
+        let shared = Shared {
+            namespace: self.intern(&record.name.namespace),
+            counters: counters(terms.as_deref(), before),
+            terms,
+        };
+        let entry = Arc::new(Entry::new(record, shared));
+        self.by_uid.replace(ByUid(Arc::clone(&entry)));
+        entry
+    }
+
+    fn terms_of(&mut self, ask: Ask) -> Arc<Terms> {
+        if let Some(terms) = self.terms.get(&ask) {
+            return Arc::clone(terms);
+        }
+        // Doubling keeps the cost of forgetting constant per new claim.
+        if self.terms.len() == self.terms.capacity() {
+            self.forget_unused();
+        }
+        let terms = Arc::new(Terms::new(ask.clone(), &self.policies));
+        self.terms.insert(ask, Arc::clone(&terms));
+        terms
+    }
+
+    fn intern(&mut self, text: &Arc<str>) -> Arc<str> {
+        if let Some(known) = self.namespaces.get(text) {
+            return Arc::clone(known);
+        }
+        self.namespaces.insert(Arc::clone(text));
+        Arc::clone(text)
+    }
+
+    fn forget_unused(&mut self) {
+        self.terms.retain(|_, terms| Arc::strong_count(terms) > 1);
+        self.namespaces
+            .retain(|namespace| Arc::strong_count(namespace) > 1);
+    }
+
+    /// Puts a key under its digest, unless an older one is there.
+    fn claim(&mut self, keys: &Keys, digest: Digest, entry: &Arc<Entry>) {
+        self.withdraw(digest, entry.uid());
+        let keys = keys.pin();
+        match keys.get(&digest) {
+            Some(holder) if holder.uid() != entry.uid() => {
+                let (first, second) = if entry.is_before(holder) {
+                    (entry, holder)
+                } else {
+                    (holder, entry)
+                };
+                self.contenders
+                    .entry(digest)
+                    .or_default()
+                    .push(Arc::clone(second));
+                keys.insert(digest, Arc::clone(first));
+            }
+            _ => {
+                keys.insert(digest, Arc::clone(entry));
+            }
+        }
+    }
+
+    /// Takes a key from its digest; the oldest of those that wait for it takes its place.
+    fn release(&mut self, keys: &Keys, digest: Digest, uid: &str) {
+        self.withdraw(digest, uid);
+        let keys = keys.pin();
+        if keys.get(&digest).is_none_or(|holder| holder.uid() != uid) {
+            return;
+        }
+        let waiting = self.contenders.get(&digest).into_iter().flatten();
+        match waiting
+            .reduce(|oldest, other| {
+                if other.is_before(oldest) {
+                    other
+                } else {
+                    oldest
+                }
+            })
+            .cloned()
+        {
+            Some(next) => {
+                self.withdraw(digest, next.uid());
+                keys.insert(digest, next);
+            }
+            None => {
+                keys.remove(&digest);
+            }
+        }
+    }
+
+    /// Takes a key off the list of those that wait for a digest.
+    fn withdraw(&mut self, digest: Digest, uid: &str) {
+        if let Some(waiting) = self.contenders.get_mut(&digest) {
+            waiting.retain(|entry| entry.uid() != uid);
+            if waiting.is_empty() {
+                self.contenders.remove(&digest);
+            }
+        }
+    }
+}
+
+/// Counters outlive changes of their key; new ones are laid out at once, so that no request has to.
+fn counters(terms: Option<&Terms>, before: Option<&Entry>) -> Arc<Counters> {
+    if let Some(before) = before {
+        return Arc::clone(&before.counters);
+    }
+    let judged = terms.map(Terms::judged);
+    let granted = judged
+        .as_ref()
+        .and_then(|judged| judged.as_ref().as_ref().ok());
+    let limits = granted.map_or_else(
+        || Arc::new(Limits::default()),
+        |granted| Arc::clone(&granted.limits),
+    );
+    Arc::new(Counters::new(limits))
+}
+
+/// An entry that is found by its uid.
+#[derive(Debug)]
+struct ByUid(Arc<Entry>);
+
+impl Borrow<str> for ByUid {
+    fn borrow(&self) -> &str {
+        self.0.uid()
+    }
+}
+
+impl Hash for ByUid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.uid().hash(state);
+    }
+}
+
+impl PartialEq for ByUid {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.uid() == other.0.uid()
+    }
+}
+
+impl Eq for ByUid {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::policy::Role;
+    use crate::core::rotation::VersionState::{Current, Grace};
+    use crate::core::scope::Scope;
+    use crate::verify::fixtures::{api, at, index, key, limit, name, record, version};
+
+    /// A key with that uid, created at that second, with these strings.
+    fn named(uid: &str, created_at: i64, seeds: &[u8]) -> KeyRecord {
+        let mut record = record(|key| {
+            key.uid = uid.into();
+            key.name = name(uid);
+            key.created_at = at(created_at);
+        });
+        let numbered = seeds.iter().zip(1..);
+        record.versions = numbered
+            .map(|(seed, number)| version(number, *seed, Current))
+            .collect();
+        record
+    }
+
+    fn with(records: Vec<KeyRecord>) -> Arc<Index> {
+        index(api(|_| {}), records)
+    }
+
+    /// The uid of the key with that string.
+    fn holder(index: &Index, seed: u8) -> Option<String> {
+        index
+            .find(&version(1, seed, Current).digest)
+            .map(|entry| entry.uid().to_owned())
+    }
+
+    fn scopes(index: &Index, seed: u8) -> Result<Vec<String>, String> {
+        let entry = index.find(&version(1, seed, Current).digest).unwrap();
+        match &*entry.judged().unwrap() {
+            Ok(granted) => Ok(granted.scopes.iter().map(str::to_owned).collect()),
+            Err(rejection) => Err(rejection.reason.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_deleted_key_is_unknown_with_all_its_versions() {
+        let index = with(vec![named("a", 0, &[1, 2]), named("b", 0, &[3])]);
+        index.delete("a");
+        index.delete("never seen");
+        assert_eq!(
+            [1, 2, 3].map(|seed| holder(&index, seed)),
+            [None, None, Some("b".to_owned())]
+        );
+        assert_eq!(index.len(), 1);
+    }
+
+    #[test]
+    fn a_version_that_is_dropped_is_unknown_and_the_others_are_kept() {
+        let index = with(vec![named("a", 0, &[1, 2])]);
+        index.apply(named("a", 0, &[2, 3]));
+        assert_eq!(
+            [1, 2, 3].map(|seed| holder(&index, seed).is_some()),
+            [false, true, true]
+        );
+        assert_eq!(index.len(), 1);
+    }
+
+    #[test]
+    fn a_list_replaces_everything() {
+        let index = with(vec![named("a", 0, &[1]), named("b", 0, &[2])]);
+        index.reset(vec![named("b", 0, &[3]), named("c", 0, &[4])]);
+        let holders = [1, 2, 3, 4].map(|seed| holder(&index, seed));
+        assert_eq!(
+            holders,
+            [None, None, Some("b".to_owned()), Some("c".to_owned())]
+        );
+        assert_eq!(index.len(), 2);
+        assert!(!index.is_empty());
+    }
+
+    #[test]
+    fn of_two_keys_with_one_string_the_older_counts() {
+        for (a, b, expected) in [
+            ((5, "a"), (6, "b"), "a"),
+            ((6, "a"), (5, "b"), "b"),
+            ((5, "b"), (5, "a"), "a"),
+        ] {
+            let records = || vec![named(a.1, a.0, &[1]), named(b.1, b.0, &[1])];
+            let listed = with(records());
+            let applied = with(vec![]);
+            for index in [&listed, &applied] {
+                if index.is_empty() {
+                    records().into_iter().for_each(|record| index.apply(record));
+                }
+                assert_eq!(holder(index, 1).as_deref(), Some(expected));
+                // An edit of either changes nothing about it.
+                records().into_iter().for_each(|record| index.apply(record));
+                assert_eq!(holder(index, 1).as_deref(), Some(expected));
+                let other = if expected == a.1 { b.1 } else { a.1 };
+                index.delete(expected);
+                assert_eq!(holder(index, 1).as_deref(), Some(other));
+                index.delete(other);
+                assert_eq!(holder(index, 1), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_contender_that_goes_away_never_comes_back() {
+        let index = with(vec![
+            named("a", 0, &[1]),
+            named("b", 1, &[1]),
+            named("c", 2, &[1]),
+        ]);
+        index.delete("b");
+        index.apply(named("a", 0, &[2]));
+        assert_eq!(holder(&index, 1).as_deref(), Some("c"));
+        index.apply(named("c", 2, &[3]));
+        assert_eq!(holder(&index, 1), None);
+    }
+
+    #[test]
+    fn a_change_of_policy_is_judged_for_every_key_that_it_concerns() {
+        let mut reader = named("reader", 0, &[1]);
+        reader.key = Ok(key(|key| {
+            key.uid = "reader".into();
+            key.roles = vec!["reader".into()];
+            key.scopes = Some(vec![]);
+        }));
+        let index = with(vec![reader, named("plain", 0, &[2])]);
+        let role = |scope: &str| {
+            Ok(Arc::new(Role {
+                scopes: vec![Scope::parse(scope).unwrap()],
+            }))
+        };
+        assert_eq!(scopes(&index, 1), Err("RoleNotFound".to_owned()));
+        for scope in ["a", "b"] {
+            index.change_policies(|policies| {
+                policies.roles.insert(name("reader"), role(scope));
+            });
+            assert_eq!(scopes(&index, 1), Ok(vec![scope.to_owned()]));
+            assert_eq!(scopes(&index, 2), Ok(vec!["transcripts:read".to_owned()]));
+        }
+        index.change_policies(|policies| {
+            policies.apis.clear();
+        });
+        assert_eq!(scopes(&index, 2), Err("ApiNotFound".to_owned()));
+        assert!(index.api("speech", "transcripts").is_none());
+    }
+
+    #[test]
+    fn what_was_charged_outlives_edits_lists_and_changes_of_policy() {
+        let limited = || {
+            let mut record = record(|key| key.rate_limits = vec![limit("requests", 5, 60)]);
+            record.versions.push(version(2, 2, Grace));
+            record
+        };
+        let index = with(vec![limited()]);
+        let charge = |expected| {
+            let entry = index.find(&version(1, 1, Current).digest).unwrap();
+            let judged = entry.judged().unwrap();
+            let limits = &judged.as_ref().as_ref().unwrap().limits;
+            let remaining = entry
+                .counters
+                .charge(limits, at(0), 1)
+                .closest
+                .map(|state| state.remaining);
+            assert_eq!(remaining, Some(expected));
+        };
+        charge(4);
+        index.apply(limited());
+        charge(3);
+        index.reset(vec![limited()]);
+        charge(2);
+        index.change_policies(|policies| {
+            policies.tiers.clear();
+        });
+        charge(1);
+        index.delete("u1");
+        index.apply(limited());
+        charge(4);
+    }
+
+    #[test]
+    fn what_no_key_uses_any_more_is_forgotten() {
+        let index = with(
+            (0..100)
+                .map(|at| {
+                    let uid = format!("u{at}");
+                    let mut record = record(|key| {
+                        key.uid = uid.as_str().into();
+                        key.tier = Some(uid.as_str().into());
+                    });
+                    record.versions.clear();
+                    record
+                })
+                .collect(),
+        );
+        assert_eq!(index.write().terms.len(), 100);
+        index.reset(vec![named("a", 0, &[1]), named("b", 0, &[2])]);
+        assert_eq!(index.write().terms.len(), 1);
+    }
+
+    #[test]
+    fn a_known_key_is_never_unknown_while_lists_and_edits_come_in() {
+        let index = with(vec![named("a", 0, &[1, 2])]);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for round in 0..200 {
+                    if round % 2 == 0 {
+                        index.reset(vec![named("a", 0, &[1, 2]), named("b", 0, &[3])]);
+                    } else {
+                        index.apply(named("a", 0, &[1, round.max(4)]));
+                    }
+                }
+            });
+            while !writer.is_finished() {
+                assert_eq!(holder(&index, 1).as_deref(), Some("a"));
+            }
+        });
+    }
+}

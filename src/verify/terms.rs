@@ -1,0 +1,144 @@
+//! What many keys have in common: the claim that they make and what it is granted. One instance each, however
+//! many keys share it, so that a change of policy is judged once for all of them.
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::limits::Limits;
+use crate::core::acceptance::{self, Claim, Rejection};
+use crate::core::policy::{Key, ObjectName, Policies, RateLimit, Tier};
+use crate::core::scope::{Scope, ScopeSet};
+
+/// Bytes of the longest list of scopes that proxies are told.
+const MAX_SCOPES_TEXT: usize = 2_048;
+
+/// What a key asks for, without anything that is its own alone.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Ask {
+    api: ObjectName,
+    in_own_namespace: bool,
+    tier: Option<Arc<str>>,
+    scopes: Option<Vec<Scope>>,
+    roles: Vec<Arc<str>>,
+    rate_limits: Vec<RateLimit>,
+    not_yet_supported: Vec<&'static str>,
+}
+
+impl From<&Key> for Ask {
+    fn from(key: &Key) -> Self {
+        Self {
+            api: key.api.clone(),
+            in_own_namespace: key.api.namespace == key.name.namespace,
+            tier: key.tier.clone(),
+            scopes: key.scopes.clone(),
+            roles: key.roles.clone(),
+            rate_limits: key.rate_limits.clone(),
+            not_yet_supported: key.not_yet_supported.clone(),
+        }
+    }
+}
+
+/// What is granted to an [`Ask`].
+#[derive(Debug)]
+pub(super) struct Granted {
+    pub(super) tier: Option<Arc<Tier>>,
+    pub(super) scopes: ScopeSet,
+    pub(super) limits: Arc<Limits>,
+    /// The scopes separated by spaces; empty unless the API asks for them.
+    pub(super) scopes_text: Box<str>,
+}
+
+pub(super) type Judged = Result<Granted, Rejection>;
+
+/// A claim with its judgement, which is replaced when policies change.
+#[derive(Debug)]
+pub(super) struct Terms {
+    ask: Ask,
+    judged: ArcSwap<Judged>,
+}
+
+impl Terms {
+    pub(super) fn new(ask: Ask, policies: &Policies) -> Self {
+        let judged = ArcSwap::from_pointee(judge(&ask, policies));
+        Self { ask, judged }
+    }
+
+    pub(super) fn api(&self) -> &ObjectName {
+        &self.ask.api
+    }
+
+    /// What holds at the moment.
+    pub(super) fn judged(&self) -> Guard<Arc<Judged>> {
+        self.judged.load()
+    }
+
+    pub(super) fn judge_again(&self, policies: &Policies) {
+        let mut judged = judge(&self.ask, policies);
+        if let (Ok(new), Ok(old)) = (&mut judged, &**self.judged.load()) {
+            if new.limits == old.limits {
+                // The same list lets counters see at a glance that nothing has changed.
+                new.limits = Arc::clone(&old.limits);
+            }
+        }
+        self.judged.store(Arc::new(judged));
+    }
+}
+
+fn judge(ask: &Ask, policies: &Policies) -> Judged {
+    let claim = Claim {
+        api: &ask.api,
+        tier: ask.tier.as_ref(),
+        scopes: ask.scopes.as_deref(),
+        roles: &ask.roles,
+        not_yet_supported: &ask.not_yet_supported,
+    };
+    let acceptance::Grant { api, tier, scopes } = acceptance::grant(claim, policies)?;
+    let limits = Arc::new(Limits::new(
+        &ask.rate_limits,
+        tier.as_deref(),
+        ask.in_own_namespace,
+    ));
+    let scopes_text = if api.identify_scopes {
+        scopes_text(&scopes)
+    } else {
+        Box::default()
+    };
+    Ok(Granted {
+        tier,
+        scopes,
+        limits,
+        scopes_text,
+    })
+}
+
+/// As many whole scopes as fit: a backend that reads the list must never see half a scope.
+fn scopes_text(scopes: &ScopeSet) -> Box<str> {
+    let mut text = String::new();
+    for scope in scopes.iter() {
+        let separator = usize::from(!text.is_empty());
+        if text.len() + separator + scope.len() > MAX_SCOPES_TEXT {
+            break;
+        }
+        if separator > 0 {
+            text.push(' ');
+        }
+        text.push_str(scope);
+    }
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_scopes_ends_with_a_whole_one() {
+        let scopes = |count: usize| {
+            ScopeSet::new((0..count).map(|at| Scope::parse(&format!("{at:0>127}")).unwrap()))
+        };
+        assert_eq!(&*scopes_text(&scopes(0)), "");
+        assert_eq!(scopes_text(&scopes(16)).len(), 16 * 128 - 1);
+        assert_eq!(scopes_text(&scopes(17)), scopes_text(&scopes(16)));
+    }
+}
