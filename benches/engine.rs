@@ -141,7 +141,7 @@ fn record(at: usize, digest: Digest) -> KeyRecord {
         scopes: Some(vec![Scope::parse("transcripts:read").unwrap()]),
         roles: vec![],
         ip_allowlist: AddressSet::parse([network]).unwrap(),
-        rate_limits: vec![limit("burst", 1_000_000, 1)],
+        rate_limits: vec![limit("burst", u32::MAX, 1)],
         enabled: true,
         revoked: false,
         expires_at: None,
@@ -172,7 +172,7 @@ fn index() -> Index {
     let index = Index::default();
     let pro = Tier {
         name: "pro".into(),
-        rate_limits: vec![limit("requests", 4_000_000_000, 86_400)],
+        rate_limits: vec![limit("requests", u32::MAX, 86_400)],
         ..Tier::default()
     };
     index.change_policies(|policies| {
