@@ -3,7 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
-use kube::{CustomResourceExt, ResourceExt};
+use kube::CustomResourceExt;
 
 use super::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ApiKeyUsage, ProtectedApi};
 
@@ -57,18 +57,10 @@ pub fn crd_files() -> Result<Vec<CrdFile>, serde_saphyr::ser::Error> {
 /// Rust's types say two things that Kubernetes says otherwise: an optional field is left out, never null; and
 /// there are no unsigned formats.
 fn follow_conventions(crd: &mut CustomResourceDefinition) {
-    let name = crd.name_any();
-    for version in &mut crd.spec.versions {
-        let Some(schema) = version
-            .schema
-            .as_mut()
-            .and_then(|schema| schema.open_api_v3_schema.as_mut())
-        else {
-            continue;
-        };
-        walk(schema);
-        debug_assert!(schema.properties.is_some(), "{name} has no schema");
-    }
+    let versions = crd.spec.versions.iter_mut();
+    let schemas =
+        versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    schemas.for_each(walk);
 }
 
 fn walk(schema: &mut JSONSchemaProps) {

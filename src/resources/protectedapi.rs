@@ -19,7 +19,7 @@ pub use route::{Route, RouteLimit, RouteResource, ValueSource};
 use super::condition::ObjectStatus;
 use super::duration::Duration;
 use super::rotation::Schedule;
-use super::rules;
+use super::{defaults, rules};
 
 /// How requests to one API are judged.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -85,7 +85,7 @@ pub struct ProtectedApiSpec {
     #[x_kube(validation = rules::object_name("spec.defaultTier"))]
     pub default_tier: Option<String>,
     /// What keys have that say nothing themselves.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "defaults::is_default")]
     pub defaults: Defaults,
     /// Permanent: a revoked key stays revoked, whatever anybody writes. Reversible: `revoked: false` brings it
     /// back with the same string.
@@ -186,7 +186,7 @@ impl Default for KeyFormat {
 #[serde(rename_all = "camelCase")]
 pub struct Defaults {
     /// When keys are rotated.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "defaults::is_default")]
     pub rotation: Schedule,
     /// Life of a key, counted from its creation. Absent: keys do not expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -247,10 +247,6 @@ fn default_credentials() -> Vec<Credential> {
         header("Authorization", Some("Bearer")),
         header("X-API-Key", None),
     ]
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 fn prefix_characters() -> Rule {

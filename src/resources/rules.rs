@@ -4,6 +4,8 @@ use kube::core::{Message, Rule};
 use schemars::Schema;
 use serde_json::json;
 
+use crate::core::duration;
+
 /// Letters, digits and punctuation of a scope.
 pub(super) const SCOPE: &str = r"^[\w.:*/-]+$";
 /// RFC 9110, section 5.6.2.
@@ -53,8 +55,22 @@ fn matches(field: &str, pattern: &str, remedy: &str) -> Rule {
     )
 }
 
+/// What every field of type [`super::duration::Duration`] keeps.
+pub(super) fn is_duration() -> Rule {
+    rule(
+        well_formed("self"),
+        "'\"' + self + '\" is no duration; write days (90d) or hours, minutes, seconds, milliseconds (1h30m, 45s, 500ms)'",
+    )
+}
+
+/// CEL: whether the field at `path` spells a duration. Guards what computes with it: the server tries every
+/// rule, and one that cannot be computed is reported in the words of CEL.
+fn well_formed(path: &str) -> String {
+    format!("{path}.matches('{}')", duration::PATTERN)
+}
+
 /// CEL: the length in milliseconds of the duration that the field at `path` spells.
-pub(super) fn millis(path: &str) -> String {
+fn millis(path: &str) -> String {
     format!(
         "({path}.endsWith('d') ? int({path}.substring(0, {path}.size() - 1)) * 86400000 : duration({path}).getMilliseconds())"
     )
@@ -64,22 +80,60 @@ pub(super) fn millis(path: &str) -> String {
 pub(super) fn at_least(field: &str, least: &str) -> Rule {
     rule(
         format!(
-            "{} >= duration('{least}').getMilliseconds()",
+            "!{} || {} >= duration('{least}').getMilliseconds()",
+            well_formed("self"),
             millis("self")
         ),
         format!("'{field} ' + self + ' is shorter than {least}; make it {least} or longer'"),
     )
 }
 
-/// A grace period beside an interval.
-pub(super) fn grace_within_interval() -> Rule {
+/// A duration between two bounds, in milliseconds; `remedy` follows the value in the message.
+pub(super) fn between(field: &str, least: u64, most: u64, remedy: &str) -> Rule {
+    let (well_formed, millis) = (well_formed("self"), millis("self"));
+    rule(
+        format!("!{well_formed} || ({millis} >= {least} && {millis} <= {most})"),
+        format!("'{field} ' + self + ' {remedy}'"),
+    )
+}
+
+/// Of two optional durations the one at `shorter` must be the shorter one; `remedy` ends the message. The
+/// object that the optional fields are members of must be there where `there` holds.
+fn shorter(there: &str, shorter: &str, longer: &str, remedy: &str) -> Rule {
+    let (shorter, longer) = (format!("self.{shorter}"), format!("self.{longer}"));
     rule(
         format!(
-            "!has(self.gracePeriod) || !has(self.interval) || {} < {}",
-            millis("self.gracePeriod"),
-            millis("self.interval")
+            "!({there}has({shorter}) && has({longer}) && {} && {}) || {} < {}",
+            well_formed(&shorter),
+            well_formed(&longer),
+            millis(&shorter),
+            millis(&longer),
         ),
-        "'rotation.gracePeriod ' + self.gracePeriod + ' is not shorter than rotation.interval ' + self.interval + '; shorten gracePeriod or lengthen interval'",
+        format!(
+            "'rotation.{} ' + {shorter} + ' is not shorter than rotation.{} ' + {longer} + '; {remedy}'",
+            &shorter["self.".len()..],
+            &longer["self.".len()..],
+        ),
+    )
+}
+
+/// A grace period beside an interval.
+pub(super) fn grace_within_interval() -> Rule {
+    shorter(
+        "",
+        "gracePeriod",
+        "interval",
+        "shorten gracePeriod or lengthen interval",
+    )
+}
+
+/// The grace period of a rotation request beside an interval.
+pub(super) fn request_grace_within_interval() -> Rule {
+    shorter(
+        "has(self.request) && ",
+        "request.gracePeriod",
+        "interval",
+        "give this rotation a shorter one",
     )
 }
 

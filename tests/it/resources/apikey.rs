@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::rule::{RuleCases, check, rule};
 use super::server::Endpoint::{Main, Status};
+use super::server::Server;
 use super::shared;
 
 const KIND: &str = "ApiKey";
@@ -111,6 +112,11 @@ fn rotation() -> Vec<RuleCases> {
         "spec.rotation",
         |rotation| json!({"rotation": rotation}),
     );
+    rules.push(shared::duration(
+        KIND,
+        "spec.rotation.request.gracePeriod",
+        |grace| json!({"rotation": {"request": {"id": "r", "gracePeriod": grace}}}),
+    ));
     let with = |interval: &str, grace: &str| json!({"rotation": {"interval": interval, "request": {"id": "r", "gracePeriod": grace}}});
     rules.push(
         rule(KIND, "spec.rotation", "; give this rotation a shorter one")
@@ -183,6 +189,9 @@ fn secret() -> Vec<RuleCases> {
             .accepts(secret(json!({"delivery": "Once", "onceTtl": "1s"})))
             .refuses(secret(json!({"delivery": "Once", "onceTtl": "0s"}))),
     ];
+    rules.push(shared::duration(KIND, "spec.secret.onceTtl", |ttl| {
+        secret(json!({"onceTtl": ttl}))
+    }));
     rules.extend(data_key(
         "spec.secret.key",
         |key| json!({"secret": {"key": key}}),
@@ -323,4 +332,14 @@ fn revocation() -> RuleCases {
 #[tokio::test]
 async fn keeps_every_rule() {
     check(KIND, rules()).await;
+}
+
+#[tokio::test]
+async fn says_of_a_malformed_duration_only_that_it_is_malformed() {
+    let server = Server::new(KIND).await;
+    let spec = json!({"rotation": {"interval": "1x", "gracePeriod": "1h", "request": {"id": "r", "gracePeriod": "2h"}}});
+    assert_eq!(
+        server.try_create(&spec).await.unwrap_err(),
+        "422: ApiKey.keyturn.dev \"tried\" is invalid: spec.rotation.interval: Invalid value: \"1x\": \"1x\" is no duration; write days (90d) or hours, minutes, seconds, milliseconds (1h30m, 45s, 500ms)"
+    );
 }

@@ -133,7 +133,7 @@ const KEY: &[Bound] = &[
     bound(
         "secret.previousKey",
         253,
-        |n| json!({"secret": {"previousKey": text(n)}}),
+        |n| json!({"secret": {"previousKey": "b".repeat(n)}}),
     ),
     bound(
         "secret.sealTo",

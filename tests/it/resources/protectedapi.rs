@@ -60,6 +60,11 @@ pub(super) fn rules() -> Vec<RuleCases> {
         "spec.defaults.rotation",
         |rotation| json!({"defaults": {"rotation": rotation}}),
     ));
+    rules.push(shared::duration(
+        KIND,
+        "spec.defaults.expiresAfter",
+        |life| json!({"defaults": {"expiresAfter": life}}),
+    ));
     rules.extend(credentials());
     rules.extend(routes());
     rules.extend(grants());

@@ -65,6 +65,19 @@ pub(super) fn token(kind: &'static str, path: &str, put: Put) -> RuleCases {
         .refuses(put(json!("a:")))
 }
 
+pub(super) fn duration(kind: &'static str, path: &str, put: impl Fn(Value) -> Value) -> RuleCases {
+    let rule = ["30d", "720h", "1m30s", "60500ms", "1h2m3s4ms"]
+        .into_iter()
+        .fold(rule(kind, path, "is no duration; write"), |rule, text| {
+            rule.accepts(put(json!(text)))
+        });
+    [
+        "", "d", "90", "1.5h", "-1s", "1d2h", "10000d", "100000s", "1w", "soon",
+    ]
+    .into_iter()
+    .fold(rule, |rule, text| rule.refuses(put(json!(text))))
+}
+
 /// A schedule at `path`.
 pub(super) fn schedule(kind: &'static str, path: &str, put: Put) -> Vec<RuleCases> {
     vec![
@@ -86,6 +99,12 @@ pub(super) fn schedule(kind: &'static str, path: &str, put: Put) -> Vec<RuleCase
         .refuses(put(json!({"interval": "59s"})))
         .refuses(put(json!({"interval": "0d"})))
         .refuses(put(json!({"interval": "59s999ms"}))),
+        duration(kind, &format!("{path}.interval"), |interval| {
+            put(json!({"interval": interval}))
+        }),
+        duration(kind, &format!("{path}.gracePeriod"), |grace| {
+            put(json!({"gracePeriod": grace}))
+        }),
     ]
 }
 
@@ -97,6 +116,9 @@ pub(super) fn limits(kind: &'static str) -> Vec<RuleCases> {
         json!({"rateLimits": [limit]})
     }
     vec![
+        duration(kind, "spec.rateLimits[].window", |window| {
+            limit("window", window)
+        }),
         token(kind, "spec.rateLimits[].name", |name| limit("name", name)),
         token(
             kind,

@@ -19,6 +19,11 @@ pub(super) fn rules() -> Vec<RuleCases> {
             .accepts(json!({"maxLifetime": "365d"}))
             .refuses(json!({"maxLifetime": "30s"})),
     );
+    rules.push(shared::duration(
+        KIND,
+        "spec.maxLifetime",
+        |life| json!({"maxLifetime": life}),
+    ));
     rules
 }
 
