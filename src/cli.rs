@@ -85,7 +85,7 @@ async fn controller(common: Common) -> Result<(), Error> {
     };
     let reconciling = controller.run(
         client,
-        common.namespace,
+        common.namespace(),
         operator_namespace,
         shutdown.clone(),
     );
@@ -96,7 +96,7 @@ async fn verifier(common: Common, judging: options::Judging) -> Result<(), Error
     let shutdown = shutdown::token()?;
     let (client, operator_namespace) = (client().await?, common.operator_namespace());
     let verifier =
-        verifier::Verifier::new(client, common.namespace, operator_namespace, judging).await?;
+        verifier::Verifier::new(client, common.namespace(), operator_namespace, judging).await?;
     let health = verifier.health();
     health::beside(common.health_listen, health, verifier.run(shutdown)).await
 }
@@ -108,7 +108,7 @@ async fn all(common: Common, judging: options::Judging) -> Result<(), Error> {
     let controller = controller::Controller::new();
     let verifier = verifier::Verifier::new(
         client.clone(),
-        common.namespace.clone(),
+        common.namespace(),
         operator_namespace.clone(),
         judging,
     )
@@ -119,7 +119,7 @@ async fn all(common: Common, judging: options::Judging) -> Result<(), Error> {
     let both = async {
         let reconciling = controller.run(
             client,
-            common.namespace,
+            common.namespace(),
             operator_namespace,
             shutdown.clone(),
         );

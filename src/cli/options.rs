@@ -54,11 +54,11 @@ pub(super) enum Role {
 pub(super) struct Common {
     /// The only namespace to look after [default: all namespaces].
     #[arg(long, env = "KEYTURN_NAMESPACE", value_name = "NAME")]
-    pub(super) namespace: Option<String>,
+    namespace: Option<String>,
     /// The namespace of Keyturn's own objects, such as the pepper and Leases [default: the one that this process
     /// runs in, or keyturn-system outside a cluster].
     #[arg(long, env = "KEYTURN_OPERATOR_NAMESPACE", value_name = "NAME")]
-    pub(super) operator_namespace: Option<String>,
+    operator_namespace: Option<String>,
     /// Where to serve /livez, /readyz and /metrics.
     #[arg(
         long,
@@ -101,6 +101,7 @@ pub(super) struct Log {
         global = true
     )]
     pub(super) log_level: String,
+    /// How a line of the log looks.
     #[arg(
         long,
         env = "KEYTURN_LOG_FORMAT",
@@ -131,19 +132,22 @@ const SERVICE_ACCOUNT_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/servicea
 const DEFAULT_OPERATOR_NAMESPACE: &str = "keyturn-system";
 
 impl Common {
+    /// The only namespace to look after. Charts set variables that are empty.
+    pub(super) fn namespace(&self) -> Option<String> {
+        self.namespace.clone().filter(|name| !name.is_empty())
+    }
+
     /// The namespace of Keyturn's own objects.
     pub(super) fn operator_namespace(&self) -> String {
-        let own = || {
-            std::fs::read_to_string(SERVICE_ACCOUNT_NAMESPACE)
-                .ok()
-                .map(|text| text.trim().to_owned())
-        };
+        let file = || std::fs::read_to_string(SERVICE_ACCOUNT_NAMESPACE).ok();
+        let own = || file().map(|text| text.trim().to_owned());
         let named = self
             .operator_namespace
             .clone()
-            .or_else(own)
             .filter(|name| !name.is_empty());
-        named.unwrap_or_else(|| DEFAULT_OPERATOR_NAMESPACE.to_owned())
+        named
+            .or_else(own)
+            .unwrap_or_else(|| DEFAULT_OPERATOR_NAMESPACE.to_owned())
     }
 }
 
@@ -204,7 +208,25 @@ mod tests {
         let Role::Verifier { common, judging } = cli.role else {
             panic!("{:?}", cli.role)
         };
-        assert_eq!(common.namespace, None);
+        assert_eq!(common.namespace(), None);
         assert_eq!(judging.max_watch_age, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn an_empty_namespace_is_none() {
+        let cli = Cli::try_parse_from([
+            "keyturn",
+            "controller",
+            "--namespace=",
+            "--operator-namespace=k",
+        ])
+        .unwrap();
+        let Role::Controller { common } = cli.role else {
+            panic!("{:?}", cli.role)
+        };
+        assert_eq!(
+            (common.namespace(), common.operator_namespace()),
+            (None, "k".to_owned())
+        );
     }
 }
