@@ -12,8 +12,10 @@ pub(super) fn run(dir: Option<&Path>) -> Result<(), Error> {
     let files = crd_files().map_err(Error::Crds)?;
     match dir {
         None => {
-            let stream = files.iter().map(|file| format!("---\n{}", file.content)).collect::<String>();
-            io::stdout().write_all(stream.as_bytes()).map_err(|error| Error::Write(PathBuf::from("standard output"), error))
+            let mut out = io::stdout().lock();
+            let mut documents = files.iter();
+            let written = documents.try_for_each(|file| write!(out, "---\n{}", file.content));
+            written.map_err(|error| Error::Write(PathBuf::from("standard output"), error))
         }
         Some(dir) => {
             fs::create_dir_all(dir).map_err(|error| Error::Write(dir.to_owned(), error))?;

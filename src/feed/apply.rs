@@ -6,8 +6,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::core::DeserializeGuard;
 use kube::Resource;
+use kube::core::DeserializeGuard;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -20,6 +20,10 @@ use crate::verify::gate::{Gate, Watched};
 use crate::verify::index::{Index, KeyRecord};
 
 /// A report of one of the kinds.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are about ApiKeys, the largest; boxing would cost each of them"
+)]
 pub(super) enum Update {
     Keys(Report<ApiKey>),
     Apis(Report<ProtectedApi>),
@@ -42,20 +46,39 @@ impl Applier {
     /// Applies one report; only then is it counted as heard.
     pub(super) fn apply(&self, update: Update) {
         match update {
-            Update::Keys(Report { change, version, at }) => {
+            Update::Keys(Report {
+                change,
+                version,
+                at,
+            }) => {
                 let listed = matches!(change, Change::Listed(_));
                 self.keys(change);
                 self.advance(version, listed);
                 self.heard(Watched::ApiKeys, at, listed);
             }
             Update::Apis(report) => {
-                self.policies(Watched::ProtectedApis, report, |policies| &mut policies.apis, ProtectedApi::parse);
+                self.policies(
+                    Watched::ProtectedApis,
+                    report,
+                    |policies| &mut policies.apis,
+                    ProtectedApi::parse,
+                );
             }
             Update::Tiers(report) => {
-                self.policies(Watched::Tiers, report, |policies| &mut policies.tiers, ApiKeyTier::parse);
+                self.policies(
+                    Watched::Tiers,
+                    report,
+                    |policies| &mut policies.tiers,
+                    ApiKeyTier::parse,
+                );
             }
             Update::Roles(report) => {
-                self.policies(Watched::Roles, report, |policies| &mut policies.roles, ApiKeyRole::parse);
+                self.policies(
+                    Watched::Roles,
+                    report,
+                    |policies| &mut policies.roles,
+                    ApiKeyRole::parse,
+                );
             }
         }
     }
@@ -64,7 +87,11 @@ impl Applier {
         match change {
             Change::Listed(objects) => {
                 let records: Vec<_> = objects.iter().filter_map(record).collect();
-                info!(kind = "apikeys", count = records.len(), "objects are listed");
+                info!(
+                    kind = "apikeys",
+                    count = records.len(),
+                    "objects are listed"
+                );
                 self.index.reset(records);
             }
             Change::Applied(object) => match record(&object) {
@@ -83,14 +110,20 @@ impl Applier {
         }
     }
 
-    fn policies<K, T>(&self, kind: Watched, report: Report<K>, part: fn(&mut Policies) -> &mut Part<T>, parse: fn(&K) -> Result<T, Rejection>)
-    where
+    fn policies<K, T>(
+        &self,
+        kind: Watched,
+        report: Report<K>,
+        part: fn(&mut Policies) -> &mut Part<T>,
+        parse: fn(&K) -> Result<T, Rejection>,
+    ) where
         K: Resource<DynamicType = ()>,
     {
         let Report { change, at, .. } = report;
         let listed = matches!(change, Change::Listed(_));
         if !matches!(change, Change::Bookmark) {
-            self.index.change_policies(|policies| merge(part(policies), change, parse));
+            self.index
+                .change_policies(|policies| merge(part(policies), change, parse));
         }
         self.heard(kind, at, listed);
     }
@@ -109,7 +142,11 @@ impl Applier {
     fn advance(&self, version: Option<u64>, listed: bool) {
         let Some(version) = version else { return };
         self.applied.send_if_modified(|applied| {
-            let next = if listed { Some(version) } else { (*applied).max(Some(version)) };
+            let next = if listed {
+                Some(version)
+            } else {
+                (*applied).max(Some(version))
+            };
             std::mem::replace(applied, next) != next
         });
     }
@@ -139,7 +176,10 @@ where
             Ok(object) => parse(object).map(Arc::new),
             Err(error) => {
                 warn_malformed(&K::kind(&()), &name, error);
-                Err(Rejection::new(Reason::Invalid, format!("the object cannot be read: {error}")))
+                Err(Rejection::new(
+                    Reason::Invalid,
+                    format!("the object cannot be read: {error}"),
+                ))
             }
         };
         Some((name, parsed))
@@ -161,7 +201,10 @@ where
 
 fn name<K: Resource>(object: &DeserializeGuard<K>) -> Option<ObjectName> {
     let metadata = object.meta();
-    Some(ObjectName::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?))
+    Some(ObjectName::new(
+        metadata.namespace.as_deref()?,
+        metadata.name.as_deref()?,
+    ))
 }
 
 fn warn_malformed(kind: &str, name: &ObjectName, error: &dyn Display) {

@@ -39,11 +39,11 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a process claims its Leases with.
 #[derive(Clone, Debug)]
-pub struct Holder {
+pub(super) struct Holder {
     /// Pod or host; Leases are named after it.
-    pub process: String,
+    pub(super) process: String,
     /// `leaseDurationSeconds`: unchanged for longer, the process is known not to answer any more.
-    pub duration: Duration,
+    pub(super) duration: Duration,
 }
 
 /// A Lease could not be claimed or written.

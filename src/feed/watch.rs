@@ -76,7 +76,7 @@ enum Interruption {
     Watch(#[source] kube::Error),
     #[error("watching: the server reports an error")]
     Reported(#[source] Box<Status>),
-    #[error("watching: nothing was heard for {} s", Duration::from_secs(WATCH_SECONDS as u64).as_secs() + WATCH_LATE.as_secs())]
+    #[error("watching: the server has not ended the watch in time, so the connection is dead")]
     Silent,
 }
 
@@ -152,22 +152,21 @@ where
             .map_err(|_| Interruption::ListTimeout)?;
         let page = page.map_err(Interruption::List)?;
         objects.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => {
-                let version = page
-                    .metadata
-                    .resource_version
-                    .ok_or(Interruption::NoVersion)?;
-                let report = Report {
-                    change: Change::Listed(objects),
-                    version: version.parse().ok(),
-                    at,
-                };
-                send(reports, wrap(report)).await?;
-                return Ok(version);
-            }
+        if let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) {
+            params = params.continue_token(&token);
+            continue;
         }
+        let version = page
+            .metadata
+            .resource_version
+            .ok_or(Interruption::NoVersion)?;
+        let report = Report {
+            change: Change::Listed(objects),
+            version: version.parse().ok(),
+            at,
+        };
+        send(reports, wrap(report)).await?;
+        return Ok(version);
     }
 }
 

@@ -61,7 +61,11 @@ impl Dialect {
             "the header with the client's address is not there exactly once",
         )?;
         // What is no address, such as the `unix:` of a local socket, is not known: an allowlist refuses it.
-        Ok(Original { method, target: uri.as_bytes(), client: client.parse().ok() })
+        Ok(Original {
+            method,
+            target: uri.as_bytes(),
+            client: client.parse().ok(),
+        })
     }
 }
 

@@ -54,8 +54,15 @@ down() {
   exit "$status"
 }
 trap down EXIT
+# Hands a signal on and gives the command ten seconds to end by itself.
 stop() { # stop SIGNAL STATUS
-  [ -z "$command" ] || { kill "-$1" -- "-$command" 2>/dev/null && wait "$command" 2>/dev/null; } || true
+  local tick
+  if [ -n "$command" ] && kill "-$1" -- "-$command" 2>/dev/null; then
+    for ((tick = 0; tick < 100; tick++)); do
+      kill -0 "$command" 2>/dev/null || break
+      sleep 0.1
+    done
+  fi
   exit "$2"
 }
 trap 'stop INT 130' INT

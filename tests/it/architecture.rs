@@ -82,7 +82,7 @@ const RULES: &[Rule] = &[
     ),
     // The entrances hold no logic: a library of modules, a program that calls the command line.
     rule("lib", &[], WORLD),
-    rule("main", &[&["cli"]], BOTH),
+    rule("main", &[&["cli", "telemetry"]], BOTH),
 ];
 
 const fn rule(

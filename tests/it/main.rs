@@ -7,5 +7,7 @@ mod acceptance;
 mod architecture;
 mod controller;
 mod harness;
+mod nginx;
 mod resources;
 mod support;
+mod verifier;

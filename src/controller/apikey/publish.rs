@@ -56,24 +56,37 @@ async fn write(
         return Ok(());
     }
     let keys = Api::<ApiKey>::namespaced(context.client.clone(), &observed.object.namespace().unwrap_or_default());
-    let refused = newly_refused(&before, &after);
+    let news = news(&before, &after);
     let mut object = observed.object.clone();
     object.status = Some(after);
     observed.object =
         keys.replace_status(&object.name_any(), &post_params(), &object).await.map_err(Error::Status)?;
     context.progress.wrote(observed);
-    if let Some(condition) = refused {
-        emit(context, observed, events::EventType::Warning, &condition.reason, condition.message).await;
+    if let Some((type_, reason, message)) = news {
+        emit(context, observed, type_, &reason, message).await;
     }
     Ok(())
 }
 
-/// The `Accepted` condition, where it has just become false or changed its reason.
-fn newly_refused(before: &ApiKeyStatus, after: &ApiKeyStatus) -> Option<Condition> {
-    let accepted = |status: &ApiKeyStatus| status.conditions.iter().find(|it| it.type_ == ACCEPTED).cloned();
-    let now = accepted(after).filter(|condition| condition.status == "False")?;
-    let same = accepted(before).is_some_and(|before| before.status == now.status && before.reason == now.reason);
-    (!same).then_some(now)
+/// What a new status tells that is worth an event: a refusal, and the key's going out of use and coming back.
+fn news(before: &ApiKeyStatus, after: &ApiKeyStatus) -> Option<(events::EventType, String, String)> {
+    use events::EventType::{Normal, Warning};
+    let of = |status: &ApiKeyStatus, kind| status.conditions.iter().find(|it| it.type_ == kind).cloned();
+    let told = |condition: Condition, type_| Some((type_, condition.reason, condition.message));
+    let (was, is) = (of(before, ACCEPTED), of(after, ACCEPTED)?);
+    if is.status == "False" {
+        let same = was.is_some_and(|was| was.status == is.status && was.reason == is.reason);
+        return if same { None } else { told(is, Warning) };
+    }
+    let out_of_use = |state| matches!(state, Some(KeyState::Disabled | KeyState::Expired | KeyState::Rejected));
+    match after.state {
+        same if same == before.state => None,
+        Some(KeyState::Disabled | KeyState::Expired) => told(of(after, READY)?, Normal),
+        Some(KeyState::Active) if out_of_use(before.state) && before.last_rotated_at.is_some() => {
+            told(of(after, READY)?, Normal)
+        }
+        _ => None,
+    }
 }
 
 fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Timestamp) -> ApiKeyStatus {

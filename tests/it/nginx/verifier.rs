@@ -1,0 +1,154 @@
+//! An engine that knows one API and a few keys, behind the auth port on a real socket.
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use keyturn::clock;
+use keyturn::core::digest::Pepper;
+use keyturn::core::key::{Environment, KeyFormat, PlainKey};
+use keyturn::core::policy::ObjectName;
+use keyturn::core::rotation::VersionState;
+use keyturn::metrics::Metrics;
+use keyturn::resources::{ApiKey, ProtectedApi};
+use keyturn::transport::AuthPort;
+use keyturn::transport::server::{self, Drain};
+use keyturn::verify::engine::Engine;
+use keyturn::verify::gate::{Gate, Watched};
+use keyturn::verify::index::{Index, KeyRecord, KeyVersion};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+pub(super) struct Verifier {
+    address: SocketAddr,
+    judged: Arc<AtomicUsize>,
+    drain: Drain,
+    server: JoinHandle<()>,
+}
+
+impl Verifier {
+    pub(super) async fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("loopback has a free port");
+        let address = listener.local_addr().expect("a listener has an address");
+        let port = AuthPort::new(Arc::new(Metrics::new()), Arc::new(OnceLock::from(engine())));
+        let judged = Arc::new(AtomicUsize::new(0));
+        let (drain, counter) = (Drain::default(), Arc::clone(&judged));
+        let answer = move |parts: &http::request::Parts| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            port.answer(parts)
+        };
+        let server = tokio::spawn(server::serve(listener, answer, drain.clone()));
+        Self {
+            address,
+            judged,
+            drain,
+            server,
+        }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Calls answered so far.
+    pub(super) fn judged(&self) -> usize {
+        self.judged.load(Ordering::Relaxed)
+    }
+
+    /// Goes away as a process does after SIGTERM.
+    pub(super) async fn stop(self) {
+        self.drain.leaving.cancel();
+        self.drain.stop.cancel();
+        self.server.await.expect("the server ends by itself");
+    }
+}
+
+fn pepper() -> Pepper {
+    Pepper::new("p1", &[7; 32]).expect("32 bytes are enough")
+}
+
+/// The string of the key of that name.
+pub(super) fn string(name: &str) -> PlainKey {
+    let seed = name.bytes().fold(0, u8::wrapping_add) % 62;
+    let fill = |bytes: &mut [u8]| -> Result<(), Infallible> {
+        bytes.fill(seed);
+        Ok(())
+    };
+    let format = KeyFormat {
+        prefix: "sk".into(),
+        length: 32,
+    };
+    format
+        .mint(Environment::Live, fill)
+        .unwrap_or_else(|never| match never {})
+}
+
+fn engine() -> Engine {
+    let (index, gate) = (Index::default(), Gate::new(Duration::from_hours(1)));
+    index.change_policies(|policies| {
+        policies.apis.insert(
+            ObjectName::new("speech", "transcripts"),
+            Ok(Arc::new(api())),
+        );
+    });
+    index.reset(vec![
+        record("ci", &json!({"ipAllowlist": ["127.0.0.1"], "owner": "acme-1"})),
+        record("limited", &json!({"rateLimits": [{"name": "requests", "limit": 2, "window": "1h", "autoApply": true}]})),
+        record("revoked", &json!({"revoked": true})),
+    ]);
+    for kind in Watched::ALL {
+        gate.listed(kind, clock::since_boot());
+    }
+    Engine::new(Arc::new(index), Arc::new(gate), pepper())
+}
+
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
+    let metadata = json!({"name": name, "namespace": "speech", "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"});
+    json!({"apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
+}
+
+fn api() -> keyturn::core::policy::Api {
+    let spec = json!({
+        "keyFormat": {"prefix": "sk"},
+        "credentials": [{"header": "Authorization", "scheme": "Bearer"}, {"header": "X-API-Key"}],
+        "identity": ["Scopes"],
+        "routes": [
+            {"name": "models", "methods": ["GET"], "path": "/v1/models", "require": "models:read"},
+            {"name": "admin", "path": "/v1/admin", "require": "admin"},
+            {"name": "health", "path": "/healthz", "public": true},
+        ],
+    });
+    let api: ProtectedApi = serde_json::from_value(object("ProtectedApi", "transcripts", &spec))
+        .expect("the API is valid");
+    api.parse().expect("the API is accepted")
+}
+
+fn record(name: &str, spec: &Value) -> KeyRecord {
+    let mut spec = spec.clone();
+    spec["apiRef"] = json!({"name": "transcripts"});
+    spec["scopes"] = json!(["models:read"]);
+    let key: ApiKey =
+        serde_json::from_value(object("ApiKey", name, &spec)).expect("the key is valid");
+    let key = key.parse().expect("the key can be read");
+    let digest = pepper().digest(&string(name));
+    KeyRecord {
+        name: key.name.clone(),
+        uid: Arc::clone(&key.uid),
+        created_at: key.created_at,
+        key: Ok(key),
+        id: Some(format!("key_{name}")),
+        versions: vec![KeyVersion {
+            number: 1,
+            digest,
+            state: VersionState::Current,
+            not_after: None,
+        }],
+        revoked_for_good: false,
+        refused_by_controller: None,
+    }
+}
