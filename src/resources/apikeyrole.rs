@@ -67,3 +67,33 @@ impl ApiKeyRole {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(scopes: &[&str]) -> ApiKeyRole {
+        let scopes = scopes.iter().map(ToString::to_string).collect();
+        ApiKeyRole::new(
+            "reader",
+            ApiKeyRoleSpec {
+                description: None,
+                scopes,
+            },
+        )
+    }
+
+    #[test]
+    fn refuses_what_is_no_scope_and_keeps_what_is() {
+        let refused = role(&["docs.read", "a b"]).parse().unwrap_err();
+        assert!(
+            refused
+                .message
+                .starts_with("spec.scopes: \"a b\" is no scope"),
+            "{refused}"
+        );
+        let parsed = role(&["docs.read", "docs.*"]).parse().unwrap();
+        let scopes: Vec<&str> = parsed.scopes.iter().map(|scope| scope.as_str()).collect();
+        assert_eq!(scopes, ["docs.read", "docs.*"]);
+    }
+}

@@ -80,7 +80,7 @@ pub(super) fn duration_from(
 }
 
 /// The shortest interval between rotations.
-const SHORTEST_INTERVAL: std::time::Duration = std::time::Duration::from_secs(60);
+const SHORTEST_INTERVAL: std::time::Duration = std::time::Duration::from_mins(1);
 
 pub(super) fn schedule(
     field: &str,
@@ -105,7 +105,7 @@ pub(super) fn schedule(
 
 /// The windows that are counted in.
 const WINDOWS: std::ops::RangeInclusive<std::time::Duration> =
-    std::time::Duration::from_secs(1)..=std::time::Duration::from_secs(720 * 3600);
+    std::time::Duration::from_secs(1)..=std::time::Duration::from_hours(720);
 
 pub(super) fn rate_limits(
     field: &str,
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(
             schedule("spec.rotation", Some(&"90d".into()), Some(&"0s".into())),
             Ok(policy::Schedule {
-                interval: Some(Std::from_secs(7_776_000)),
+                interval: Some(Std::from_hours(90 * 24)),
                 grace_period: Some(Std::ZERO)
             })
         );

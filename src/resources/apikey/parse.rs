@@ -113,8 +113,11 @@ mod tests {
             },
             "spec": {"apiRef": {"name": "transcripts"}},
         });
-        for (field, value) in spec.as_object().unwrap() {
-            object["spec"][field] = value.clone();
+        let Value::Object(fields) = spec else {
+            panic!("a spec is an object")
+        };
+        for (field, value) in fields {
+            object["spec"][field] = value;
         }
         serde_json::from_value(object).unwrap()
     }
@@ -195,10 +198,7 @@ mod tests {
         assert_eq!(key.rate_limits[0].window, Duration::from_secs(1));
         assert_eq!((key.enabled, key.revoked), (false, true));
         assert_eq!(key.expires_at.unwrap().to_string(), "2027-01-01T00:00:00Z");
-        assert_eq!(
-            key.rotation.interval,
-            Some(Duration::from_secs(90 * 86_400))
-        );
+        assert_eq!(key.rotation.interval, Some(Duration::from_hours(90 * 24)));
         assert_eq!(
             key.rotation_request,
             Some(RotationRequest {

@@ -15,7 +15,7 @@ use crate::core::route::{Route, Routes};
 use crate::resources::parse;
 
 /// The shortest life that keys can have by default.
-const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+const SHORTEST_LIFE: Duration = Duration::from_mins(1);
 
 impl ProtectedApi {
     /// What the API comes to.
@@ -167,11 +167,9 @@ fn route(route: &super::Route) -> Result<Route, Rejection> {
 }
 
 fn unmatched(spec: &ProtectedApiSpec) -> policy::Unmatched {
-    match spec.unmatched {
-        Some(Unmatched::Deny) => policy::Unmatched::Deny,
-        Some(Unmatched::RequireKey) => policy::Unmatched::RequireKey,
-        None if spec.routes.is_empty() => policy::Unmatched::RequireKey,
-        None => policy::Unmatched::Deny,
+    match (spec.unmatched, spec.routes.is_empty()) {
+        (Some(Unmatched::RequireKey), _) | (None, true) => policy::Unmatched::RequireKey,
+        (Some(Unmatched::Deny), _) | (None, false) => policy::Unmatched::Deny,
     }
 }
 

@@ -61,7 +61,9 @@ pub(super) fn rules() -> Vec<RuleCases> {
 }
 
 fn refill(refill: Value) -> Value {
-    json!({"credits": {"granted": 10, "refill": refill}})
+    let mut spec = json!({"credits": {"granted": 10}});
+    spec["credits"]["refill"] = refill;
+    spec
 }
 
 fn immutable() -> Vec<RuleCases> {
@@ -131,7 +133,7 @@ fn rotation() -> Vec<RuleCases> {
 
 fn secret() -> Vec<RuleCases> {
     fn secret(secret: Value) -> Value {
-        json!({"secret": secret})
+        Value::from_iter([("secret", secret)])
     }
     let public_key = || format!("{}=", "A".repeat(1579));
     let data_key = |path: &'static str, put: fn(&str) -> Value| {

@@ -378,7 +378,7 @@ fn merge(into: &mut Value, more: Value) {
             }
         }
         (into, more) if into.to_string().len() < more.to_string().len() || into.is_null() => {
-            *into = more
+            *into = more;
         }
         _ => {}
     }

@@ -78,7 +78,7 @@ fn collect(kind: &str, path: &str, schema: &Value, rules: &mut Vec<Rule>) {
     {
         let message = rule["message"]
             .as_str()
-            .or(rule["messageExpression"].as_str());
+            .or_else(|| rule["messageExpression"].as_str());
         let message =
             message.unwrap_or_else(|| panic!("{kind} {path} has a rule without a message: {rule}"));
         rules.push(Rule {
