@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keyturn::resources::names::{APPLIED_ANNOTATION, JUDGING_LABEL, PEPPER_SECRET};
 use keyturn::resources::{ApiKey, ProtectedApi};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use crate::support::cluster::Namespace;
@@ -194,7 +194,7 @@ async fn a_lost_lease_is_replaced_by_another() {
                     .and_then(|spec| spec.holder_identity.clone())
                     == lease.metadata.name
             })
-            .map(|lease| lease.name_any())
+            .map(ResourceExt::name_any)
             .collect();
         if names.len() == 1 && names[0] != first.name_any() {
             Ok(())

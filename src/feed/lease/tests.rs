@@ -229,13 +229,8 @@ async fn a_write_whose_answer_is_lost_is_no_conflict() {
 async fn a_label_of_somebody_else_is_no_conflict() {
     let process = Process::start().await;
     process.server.meddle(|lease| {
-        drop(
-            lease
-                .metadata
-                .labels
-                .get_or_insert_default()
-                .insert("a".to_owned(), "b".to_owned()),
-        )
+        let labels = lease.metadata.labels.get_or_insert_default();
+        labels.insert("a".to_owned(), "b".to_owned());
     });
     process.applied.send_replace(Some(7));
     process.server.wait_for(2).await;
@@ -252,7 +247,7 @@ async fn a_lease_that_is_gone_or_taken_is_replaced_by_another() {
     }
     fn take(server: &Server) {
         server.meddle(|lease| {
-            lease.spec.get_or_insert_default().holder_identity = Some("thief".to_owned())
+            lease.spec.get_or_insert_default().holder_identity = Some("thief".to_owned());
         });
     }
     for meddle in [delete as fn(&Server), take] {
