@@ -117,7 +117,8 @@ fn remove(by_uid: &mut HashMap<String, SecretsOfKey>, secret: &PartialObjectMeta
 }
 
 fn wake_owner(wake: &mpsc::UnboundedSender<KeyRef>, secret: &PartialObjectMeta<Secret>) {
-    if let (Some(name), Some(namespace)) = (secret.annotations().get(APIKEY_NAME_ANNOTATION), &secret.meta().namespace) {
+    if let (Some(name), Some(namespace)) = (secret.annotations().get(APIKEY_NAME_ANNOTATION), &secret.meta().namespace)
+    {
         // Nobody listens any more once the controller stops.
         let _ = wake.send(KeyRef::new(name).within(namespace));
     }

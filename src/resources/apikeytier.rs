@@ -22,21 +22,9 @@ use crate::core::policy;
     derive = "PartialEq",
     category = "keyturn",
     doc = "An ApiKeyTier is a plan: limits and a rotation schedule that keys of APIs in its namespace share.",
-    printcolumn(
-        name = "Display name",
-        type_ = "string",
-        json_path = ".spec.displayName"
-    ),
-    printcolumn(
-        name = "Accepted",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
+    printcolumn(name = "Display name", type_ = "string", json_path = ".spec.displayName"),
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Reason",
         type_ = "string",
@@ -83,25 +71,15 @@ impl ApiKeyTier {
         let spec = &self.spec;
         parse::refuse_unsupported(&[
             ("spec.quotas", !spec.quotas.is_empty()),
-            (
-                "spec.maxActiveKeysPerOwner",
-                spec.max_active_keys_per_owner.is_some(),
-            ),
+            ("spec.maxActiveKeysPerOwner", spec.max_active_keys_per_owner.is_some()),
             ("spec.maxLifetime", spec.max_lifetime.is_some()),
         ])?;
         Ok(policy::Tier {
             name: parse::object_name(&self.metadata)?.name,
             rate_limits: parse::rate_limits("spec.rateLimits", &spec.rate_limits)?,
-            schedule: spec.rotation.as_ref().map_or(
-                Ok(policy::Schedule::default()),
-                |rotation| {
-                    parse::schedule(
-                        "spec.rotation",
-                        rotation.interval.as_ref(),
-                        rotation.grace_period.as_ref(),
-                    )
-                },
-            )?,
+            schedule: spec.rotation.as_ref().map_or(Ok(policy::Schedule::default()), |rotation| {
+                parse::schedule("spec.rotation", rotation.interval.as_ref(), rotation.grace_period.as_ref())
+            })?,
         })
     }
 }
