@@ -48,6 +48,8 @@ run() {
   status=0
   eval "$1" >"$out" 2>&1 || status=$?
   cat "$out"
+  # A body may end without a line break.
+  [ -z "$(tail -c 1 "$out")" ] || echo
 }
 ok() { printf '%s  ok: %s%s\n' "$green" "$*" "$plain"; }
 expect() { # expect TEXT WHAT: the last command has printed TEXT
@@ -172,7 +174,7 @@ OLD=$(secret busy)
 tell 'OLD is the string of the key busy; eight connections use it all the while'
 wrk -t1 -c8 -d8s -H "Authorization: Bearer $OLD" "$URL" >"$work/wrk.txt" 2>&1 &
 load=$!
-eventually 'load on nginx' pgrep -x wrk
+pids+=("$load")
 run "kubectl patch apikey busy --type=merge -p '{\"spec\":{\"rotation\":{\"request\":{\"id\":\"demo-$$\",\"gracePeriod\":\"15s\"}}}}'"
 [ "$status" -eq 0 ] || fail 'the rotation should be accepted'
 changed() { [ "$(secret busy)" != "$OLD" ]; }
@@ -204,7 +206,7 @@ expect 'REVOKED' 'refused'
 run "kubectl wait apikey/leaked --for=jsonpath='{.status.revocation.at}' --timeout=60s"
 [ "$status" -eq 0 ] || fail 'the revocation should be recorded in the status'
 tell "how fast, among ${KEYTURN_BENCH_KEYS:-10000} keys: from the PATCH being sent to the first refusal that a client of nginx sees"
-printf '%s$ make bench%s\n' "$bold" "$plain"
+printf '%s$ cargo bench --bench revocation%s\n' "$bold" "$plain"
 cargo bench --quiet --bench revocation || fail 'the benchmark has failed'
 
 title '5. A revocation is for good'
