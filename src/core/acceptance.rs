@@ -127,7 +127,7 @@ pub struct Grant {
 /// The first thing that is wrong.
 pub fn accept(key: &Key, policies: &Policies) -> Result<Accepted, Rejection> {
     let Grant { api, tier, scopes } = grant(key.into(), policies)?;
-    let inherited = tier.as_ref().map_or(Schedule::default(), |tier| tier.schedule);
+    let inherited = tier.as_ref().map_or_else(Schedule::default, |tier| tier.schedule);
     let schedule = key.rotation.or(inherited).or(api.default_schedule);
     let expires_at = expiry(key.expires_at, key.created_at, &api);
     Ok(Accepted { api, tier, scopes, expires_at, schedule })
@@ -222,6 +222,7 @@ mod tests {
         texts.iter().map(|text| Scope::parse(text).unwrap()).collect()
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "this is how policies hold it")]
     fn api(change: impl FnOnce(&mut Api)) -> Result<Arc<Api>, Rejection> {
         let mut api = Api {
             name: ObjectName::new("speech", "transcripts"),

@@ -49,7 +49,9 @@ fn unmap(net: IpNet) -> IpNet {
         return net.trunc();
     };
     match (v6.network().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
-        (Some(v4), Some(prefix)) => ipnet::Ipv4Net::new(v4, prefix).map_or(net.trunc(), |net| IpNet::V4(net).trunc()),
+        (Some(v4), Some(prefix)) => {
+            ipnet::Ipv4Net::new(v4, prefix).map_or_else(|_| net.trunc(), |net| IpNet::V4(net).trunc())
+        }
         _ => net.trunc(),
     }
 }

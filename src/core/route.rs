@@ -43,9 +43,9 @@ pub enum RouteError {
 /// The compiled routes of one API.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
-    routes: Vec<Arc<Route>>,
+    all: Vec<Arc<Route>>,
     by_name: HashMap<Arc<str>, usize>,
-    /// What stands at each path: the routes' places in `routes`.
+    /// What stands at each path: the routes' places in `all`.
     by_path: Router<Vec<usize>>,
 }
 
@@ -55,22 +55,22 @@ impl Routes {
     /// # Errors
     /// The first route that is malformed or takes requests that another one takes already.
     pub fn build(routes: Vec<Route>) -> Result<Self, RouteError> {
-        let mut built = Self { routes: routes.into_iter().map(Arc::new).collect(), ..Self::default() };
+        let mut built = Self { all: routes.into_iter().map(Arc::new).collect(), ..Self::default() };
         let mut paths = Paths::default();
-        for (at, route) in built.routes.iter().enumerate() {
+        for (at, route) in built.all.iter().enumerate() {
             if built.by_name.insert(Arc::clone(&route.name), at).is_some() {
                 return Err(RouteError::DuplicateName { name: Arc::clone(&route.name) });
             }
-            paths.add(at, &built.routes)?;
+            paths.add(at, &built.all)?;
         }
-        built.by_path = paths.compile(&built.routes)?;
+        built.by_path = paths.compile(&built.all)?;
         Ok(built)
     }
 
     /// Whether the API has no routes at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
+        self.all.is_empty()
     }
 
     /// The route for a method and a path that [`super::path::of_target`] let through. A route that lists the
@@ -78,7 +78,7 @@ impl Routes {
     #[must_use]
     pub fn find(&self, method: &str, path: &str) -> Option<&Arc<Route>> {
         let here = self.by_path.at(path).ok()?.value;
-        let mut candidates = here.iter().filter_map(|at| self.routes.get(*at));
+        let mut candidates = here.iter().filter_map(|at| self.all.get(*at));
         let any = candidates.clone().find(|route| route.methods.is_empty());
         candidates.find(|route| route.methods.iter().any(|listed| **listed == *method)).or(any)
     }
@@ -86,7 +86,7 @@ impl Routes {
     /// The route of that name.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<&Arc<Route>> {
-        self.routes.get(*self.by_name.get(name)?)
+        self.all.get(*self.by_name.get(name)?)
     }
 }
 

@@ -77,9 +77,10 @@ impl ApiKeyTier {
         Ok(policy::Tier {
             name: parse::object_name(&self.metadata)?.name,
             rate_limits: parse::rate_limits("spec.rateLimits", &spec.rate_limits)?,
-            schedule: spec.rotation.as_ref().map_or(Ok(policy::Schedule::default()), |rotation| {
-                parse::schedule("spec.rotation", rotation.interval.as_ref(), rotation.grace_period.as_ref())
-            })?,
+            schedule: spec.rotation.as_ref().map_or_else(
+                || Ok(policy::Schedule::default()),
+                |rotation| parse::schedule("spec.rotation", rotation.interval.as_ref(), rotation.grace_period.as_ref()),
+            )?,
         })
     }
 }

@@ -115,9 +115,8 @@ mod tests {
                 }
                 visit(&path, property, missing);
             }
-            match &schema.items {
-                Some(JSONSchemaPropsOrArray::Schema(items)) => visit(&format!("{path}[]"), items, missing),
-                _ => {}
+            if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
+                visit(&format!("{path}[]"), items, missing);
             }
         }
         let mut missing = Vec::new();

@@ -132,15 +132,12 @@ impl Iterator for Octets<'_> {
 
     fn next(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
-        match path::octet(rest).filter(|_| *first == b'%') {
-            Some(octet) => {
-                self.0 = &rest[2..];
-                Some(octet)
-            }
-            None => {
-                self.0 = rest;
-                Some(*first)
-            }
+        if let Some(octet) = path::octet(rest).filter(|_| *first == b'%') {
+            self.0 = &rest[2..];
+            Some(octet)
+        } else {
+            self.0 = rest;
+            Some(*first)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The judgement: a chain of checks of which the first that fails decides, and nothing after it is charged.
 //!
 //! Judging does no I/O, takes no lock but the limits' of the one key, and allocates nothing when it lets a
-//! request pass (but for routes that overlap in ways that make the router go back).
+//! request pass (but for paths with more than three parameters, and where the router has to go back).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -133,6 +133,7 @@ impl Index {
     }
 
     /// These are all keys that there are. What has been charged to them stays charged.
+    #[expect(clippy::mutable_key_type, reason = "entries are found by their uid, which never changes")]
     pub fn reset(&self, records: Vec<KeyRecord>) {
         let mut book = self.write();
         let known = std::mem::take(&mut book.by_uid);

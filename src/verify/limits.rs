@@ -122,7 +122,7 @@ impl Charged {
             let cells_of = |limit: &Limit| {
                 let known = self.limits.0.iter().zip(&self.cells);
                 let mut continued = known.filter(|(other, _)| limit.continues(other));
-                continued.next().map_or(Cells::default(), |(_, cells)| *cells)
+                continued.next().map_or_else(Cells::default, |(_, cells)| *cells)
             };
             self.cells = limits.0.iter().map(cells_of).collect();
         }

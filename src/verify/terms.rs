@@ -75,11 +75,11 @@ impl Terms {
 
     pub(super) fn judge_again(&self, policies: &Policies) {
         let mut judged = judge(&self.ask, policies);
-        if let (Ok(new), Ok(old)) = (&mut judged, &**self.judged.load()) {
-            if new.limits == old.limits {
-                // The same list lets counters see at a glance that nothing has changed.
-                new.limits = Arc::clone(&old.limits);
-            }
+        if let (Ok(new), Ok(old)) = (&mut judged, &**self.judged.load())
+            && new.limits == old.limits
+        {
+            // The same list lets counters see at a glance that nothing has changed.
+            new.limits = Arc::clone(&old.limits);
         }
         self.judged.store(Arc::new(judged));
     }

@@ -121,10 +121,9 @@ fn route(route: &super::Route) -> Result<Route, Rejection> {
 
 fn unmatched(spec: &ProtectedApiSpec) -> policy::Unmatched {
     match spec.unmatched {
-        Some(Unmatched::Deny) => policy::Unmatched::Deny,
         Some(Unmatched::RequireKey) => policy::Unmatched::RequireKey,
         None if spec.routes.is_empty() => policy::Unmatched::RequireKey,
-        None => policy::Unmatched::Deny,
+        Some(Unmatched::Deny) | None => policy::Unmatched::Deny,
     }
 }
 

@@ -73,6 +73,9 @@ fn code(engine: &Engine, request: &Ask) -> Option<Code> {
     ask(engine, request).denial.map(|denial| denial.code)
 }
 
+/// Puts one thing right.
+type Fix = fn(&mut bool, &mut Ask, &mut KeyRecord);
+
 /// Everything is wrong with the last request and key; each case puts one more thing right.
 #[test]
 fn the_first_failure_decides() {
@@ -94,7 +97,6 @@ fn the_first_failure_decides() {
         key.rate_limits = vec![limit("none", 0, 60)];
     });
     key.revoked_for_good = true;
-    type Fix = fn(&mut bool, &mut Ask, &mut KeyRecord);
     let steps: [(Code, Fix); 14] = [
         (Code::Unavailable, |closed, _, _| *closed = false),
         (Code::ApiNotFound, |_, ask, _| ask.api = "broken"),

@@ -1,5 +1,6 @@
 //! From apply to delete.
 
+use keyturn::clock;
 use keyturn::core::key::KeyFormat;
 use keyturn::resources::apikey::{KeyState, VersionState};
 use kube::ResourceExt as _;
@@ -104,12 +105,12 @@ async fn disabling_and_enabling_keeps_the_string() {
 #[tokio::test]
 async fn a_key_expires_at_its_instant_and_a_later_one_revives_it() {
     let world = World::new().await;
-    let soon = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + 3).unwrap();
+    let soon = jiff::Timestamp::from_second(clock::now().as_second() + 3).unwrap();
     world.create_key("ci", json!({"expiresAt": soon.to_string()})).await;
     world.key_in_state("ci", KeyState::Active).await;
     let string = world.string_in("ci").await;
     let key = world.key_in_state("ci", KeyState::Expired).await;
-    assert!(jiff::Timestamp::now() >= soon, "not before its instant");
+    assert!(clock::now() >= soon, "not before its instant");
     assert_eq!(condition(&key, "Ready"), Some(("False".into(), "Expired".into())));
     world.patch_key("ci", json!({"expiresAt": "2099-01-01T00:00:00Z"})).await;
     world.key_in_state("ci", KeyState::Active).await;

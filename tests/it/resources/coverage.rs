@@ -46,7 +46,7 @@ fn rules_in_crds() -> Vec<Rule> {
 
 fn collect(kind: &str, path: &str, schema: &Value, rules: &mut Vec<Rule>) {
     for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
-        let message = rule["message"].as_str().or(rule["messageExpression"].as_str());
+        let message = rule["message"].as_str().or_else(|| rule["messageExpression"].as_str());
         let message = message.unwrap_or_else(|| panic!("{kind} {path} has a rule without a message: {rule}"));
         rules.push(Rule { kind: kind.to_owned(), path: path.to_owned(), message: message.to_owned() });
     }
