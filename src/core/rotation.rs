@@ -93,9 +93,7 @@ impl Versions {
     /// The number that the next version gets.
     #[must_use]
     pub fn next_number(&self) -> u32 {
-        self.0
-            .first()
-            .map_or(1, |newest| newest.number.saturating_add(1))
+        self.0.first().map_or(1, |newest| newest.number.saturating_add(1))
     }
 
     #[must_use]
@@ -126,17 +124,10 @@ impl Versions {
         if grace.is_zero() {
             self.retire(|old| matches!(old.state, VersionState::Current | VersionState::Grace));
         }
-        self.0.insert(
-            0,
-            Version {
-                state: VersionState::Staged,
-                ..version
-            },
-        );
+        self.0.insert(0, Version { state: VersionState::Staged, ..version });
         while self.0.len() > MAX_VERSIONS {
             let oldest = |state| self.0.iter().rposition(|version| version.state == state);
-            let Some(at) = oldest(VersionState::Retired).or_else(|| oldest(VersionState::Grace))
-            else {
+            let Some(at) = oldest(VersionState::Retired).or_else(|| oldest(VersionState::Grace)) else {
                 break;
             };
             self.0.remove(at);
@@ -154,12 +145,7 @@ impl Versions {
     /// The staged version's string stands in the Secret: it is current, and the previous one's grace begins. It
     /// is counted from the next whole second, since that is how instants are stored and none may be cut short.
     #[must_use]
-    pub fn promote(
-        mut self,
-        now: Timestamp,
-        grace: Duration,
-        expires_at: Option<Timestamp>,
-    ) -> Self {
+    pub fn promote(mut self, now: Timestamp, grace: Duration, expires_at: Option<Timestamp>) -> Self {
         let since = next_whole_second(now);
         for version in &mut self.0 {
             match version.state {
@@ -167,11 +153,7 @@ impl Versions {
                 VersionState::Current => {
                     version.state = VersionState::Grace;
                     version.superseded_at = Some(since);
-                    let not_after = if grace.is_zero() {
-                        now
-                    } else {
-                        after(since, grace)
-                    };
+                    let not_after = if grace.is_zero() { now } else { after(since, grace) };
                     version.not_after = Some(earlier(not_after, expires_at));
                 }
                 VersionState::Grace | VersionState::Retired => {}
@@ -199,13 +181,8 @@ impl Versions {
                 continue;
             };
             // A version that was never current superseded nobody.
-            let successor = newer
-                .iter()
-                .rev()
-                .find(|newer| newer.state != VersionState::Staged && newer.was_current());
-            let shortened = successor
-                .and_then(grace_of)
-                .map(|grace| after(since, grace));
+            let successor = newer.iter().rev().find(|newer| newer.state != VersionState::Staged && newer.was_current());
+            let shortened = successor.and_then(grace_of).map(|grace| after(since, grace));
             version.not_after = Some(earlier(earlier(not_after, shortened), expires_at));
         }
         self.end_graces(now);
@@ -214,8 +191,7 @@ impl Versions {
 
     fn end_graces(&mut self, now: Timestamp) {
         self.retire(|version| {
-            version.state == VersionState::Grace
-                && version.not_after.is_none_or(|not_after| not_after <= now)
+            version.state == VersionState::Grace && version.not_after.is_none_or(|not_after| not_after <= now)
         });
     }
 
@@ -256,15 +232,11 @@ pub fn grace(
     schedule: &Schedule,
 ) -> Option<Duration> {
     let scheduled = schedule.grace_period.unwrap_or_else(|| {
-        schedule.interval.map_or(LONGEST_DEFAULT_GRACE, |interval| {
-            (interval / 2).min(LONGEST_DEFAULT_GRACE)
-        })
+        schedule.interval.map_or(LONGEST_DEFAULT_GRACE, |interval| (interval / 2).min(LONGEST_DEFAULT_GRACE))
     });
     match (successor_request, request) {
         (None, _) => Some(scheduled),
-        (Some(id), Some(request)) if *request.id == *id => {
-            Some(request.grace_period.unwrap_or(scheduled))
-        }
+        (Some(id), Some(request)) if *request.id == *id => Some(request.grace_period.unwrap_or(scheduled)),
         (Some(_), _) => None,
     }
 }
@@ -275,10 +247,7 @@ pub fn grace(
 pub fn due(uid: &str, last_rotated_at: Timestamp, interval: Duration) -> Timestamp {
     let spread = (interval / SPREAD_DIVISOR).min(LONGEST_SPREAD);
     let share = f64::from(crc32fast::hash(uid.as_bytes())) / f64::from(u32::MAX);
-    after(
-        last_rotated_at,
-        interval.saturating_sub(spread.mul_f64(share)),
-    )
+    after(last_rotated_at, interval.saturating_sub(spread.mul_f64(share)))
 }
 
 /// `instant + duration`, or the end of time.

@@ -17,9 +17,7 @@ pub use credits::{Credits, Refill, RefillInterval};
 pub use resource::ResourceAccess;
 pub use secret::{Delivery, SecretTemplate, SecretType};
 pub use source::{DigestAlgorithm, Source, SourceDigest};
-pub use status::{
-    ApiKeyStatus, HistoryEntry, KeyState, Revocation, VersionDelivery, VersionState, VersionStatus,
-};
+pub use status::{ApiKeyStatus, HistoryEntry, KeyState, Revocation, VersionDelivery, VersionState, VersionStatus};
 
 use super::limits::{Quota, RateLimit};
 use super::metadata::Metadata;

@@ -46,10 +46,7 @@ pub fn crd_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::
 pub fn crd_files() -> Result<Vec<CrdFile>, serde_saphyr::ser::Error> {
     let file = |crd: CustomResourceDefinition| -> Result<CrdFile, serde_saphyr::ser::Error> {
         let plural = &crd.spec.names.plural;
-        Ok(CrdFile {
-            name: format!("{plural}.yaml"),
-            content: crd_yaml(&crd)?,
-        })
+        Ok(CrdFile { name: format!("{plural}.yaml"), content: crd_yaml(&crd)? })
     };
     all_crds().into_iter().map(file).collect()
 }
@@ -58,8 +55,7 @@ pub fn crd_files() -> Result<Vec<CrdFile>, serde_saphyr::ser::Error> {
 /// there are no unsigned formats.
 fn follow_conventions(crd: &mut CustomResourceDefinition) {
     let versions = crd.spec.versions.iter_mut();
-    let schemas =
-        versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    let schemas = versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
     schemas.for_each(walk);
 }
 
@@ -72,11 +68,7 @@ fn walk(schema: &mut JSONSchemaProps) {
         Some("uint32" | "uint64") => schema.format = Some("int64".to_owned()),
         _ => {}
     }
-    for property in schema
-        .properties
-        .iter_mut()
-        .flat_map(|properties| properties.values_mut())
-    {
+    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
         walk(property);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
@@ -100,35 +92,15 @@ mod tests {
         let kept: BTreeMap<String, String> = std::fs::read_dir(&folder)
             .unwrap()
             .map(|entry| entry.unwrap())
-            .map(|entry| {
-                (
-                    entry.file_name().into_string().unwrap(),
-                    std::fs::read_to_string(entry.path()).unwrap(),
-                )
-            })
+            .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read_to_string(entry.path()).unwrap()))
             .collect();
-        let generated: BTreeMap<String, String> = crd_files()
-            .unwrap()
-            .into_iter()
-            .map(|file| (file.name, file.content))
-            .collect();
-        let stale: Vec<&String> = generated
-            .iter()
-            .filter(|(name, text)| kept.get(*name) != Some(text))
-            .map(|(name, _)| name)
-            .collect();
-        assert!(
-            stale.is_empty(),
-            "{stale:?} in crds/ are out of date; run: make crds"
-        );
-        let left_over: Vec<&String> = kept
-            .keys()
-            .filter(|name| !generated.contains_key(*name))
-            .collect();
-        assert!(
-            left_over.is_empty(),
-            "{left_over:?} in crds/ belong to no kind; delete them"
-        );
+        let generated: BTreeMap<String, String> =
+            crd_files().unwrap().into_iter().map(|file| (file.name, file.content)).collect();
+        let stale: Vec<&String> =
+            generated.iter().filter(|(name, text)| kept.get(*name) != Some(text)).map(|(name, _)| name).collect();
+        assert!(stale.is_empty(), "{stale:?} in crds/ are out of date; run: make crds");
+        let left_over: Vec<&String> = kept.keys().filter(|name| !generated.contains_key(*name)).collect();
+        assert!(left_over.is_empty(), "{left_over:?} in crds/ belong to no kind; delete them");
     }
 
     #[test]
@@ -137,10 +109,7 @@ mod tests {
             for (name, property) in schema.properties.iter().flatten() {
                 let path = format!("{path}.{name}");
                 // The server documents these itself.
-                let known = matches!(
-                    name.as_str(),
-                    "metadata" | "apiVersion" | "kind" | "status" | "spec"
-                );
+                let known = matches!(name.as_str(), "metadata" | "apiVersion" | "kind" | "status" | "spec");
                 if property.description.is_none() && !known {
                     missing.push(path.clone());
                 }
@@ -152,13 +121,7 @@ mod tests {
         }
         let mut missing = Vec::new();
         for crd in all_crds() {
-            let schema = crd.spec.versions[0]
-                .schema
-                .as_ref()
-                .unwrap()
-                .open_api_v3_schema
-                .as_ref()
-                .unwrap();
+            let schema = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
             visit(&crd.spec.names.kind, schema, &mut missing);
         }
         assert!(missing.is_empty(), "without a doc comment: {missing:#?}");

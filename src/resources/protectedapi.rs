@@ -33,21 +33,9 @@ use super::{defaults, rules};
     category = "keyturn",
     doc = "A ProtectedApi is what keys are for: what they look like, where requests carry them, and which scope which route needs.",
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
-    printcolumn(
-        name = "Prefix",
-        type_ = "string",
-        json_path = ".spec.keyFormat.prefix"
-    ),
-    printcolumn(
-        name = "Accepted",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
+    printcolumn(name = "Prefix", type_ = "string", json_path = ".spec.keyFormat.prefix"),
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Reason",
         type_ = "string",
@@ -174,10 +162,7 @@ pub struct KeyFormat {
 
 impl Default for KeyFormat {
     fn default() -> Self {
-        Self {
-            prefix: default_prefix(),
-            length: default_length(),
-        }
+        Self { prefix: default_prefix(), length: default_length() }
     }
 }
 
@@ -243,10 +228,7 @@ fn default_credentials() -> Vec<Credential> {
         scheme: scheme.map(str::to_owned),
         query: None,
     };
-    vec![
-        header("Authorization", Some("Bearer")),
-        header("X-API-Key", None),
-    ]
+    vec![header("Authorization", Some("Bearer")), header("X-API-Key", None)]
 }
 
 fn prefix_characters() -> Rule {

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keyturn::resources::names::{APPLIED_ANNOTATION, JUDGING_LABEL, PEPPER_SECRET};
 use keyturn::resources::{ApiKey, ProtectedApi};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 
 use crate::support::cluster::Namespace;
@@ -21,21 +21,12 @@ use crate::support::wait::eventually;
 async fn create_pepper(namespace: &Namespace) {
     let data = [("active", b"p1".to_vec()), ("p1", vec![7; 32])];
     let secret = Secret {
-        metadata: ObjectMeta {
-            name: Some(PEPPER_SECRET.to_owned()),
-            ..ObjectMeta::default()
-        },
-        data: Some(
-            data.map(|(key, value)| (key.to_owned(), ByteString(value)))
-                .into(),
-        ),
+        metadata: ObjectMeta { name: Some(PEPPER_SECRET.to_owned()), ..ObjectMeta::default() },
+        data: Some(data.map(|(key, value)| (key.to_owned(), ByteString(value))).into()),
         ..Secret::default()
     };
     let secrets: Api<Secret> = namespace.api();
-    secrets
-        .create(&PostParams::default(), &secret)
-        .await
-        .expect("the pepper is created");
+    secrets.create(&PostParams::default(), &secret).await.expect("the pepper is created");
 }
 
 async fn create_api(namespace: &Namespace) {
@@ -44,11 +35,7 @@ async fn create_api(namespace: &Namespace) {
         "apiVersion": "keyturn.dev/v1alpha1", "kind": "ProtectedApi", "metadata": {"name": "transcripts"}, "spec": spec,
     });
     let api: ProtectedApi = serde_json::from_value(api).expect("the API is valid");
-    namespace
-        .api()
-        .create(&PostParams::default(), &api)
-        .await
-        .expect("the API is created");
+    namespace.api().create(&PostParams::default(), &api).await.expect("the API is created");
 }
 
 /// A verifier that has all that it needs.
@@ -62,33 +49,20 @@ async fn start(namespace: &Namespace) -> Keyturn {
 /// Asks about a request without a key.
 async fn ask(verifier: &Keyturn, namespace: &Namespace) -> Result<Answer, String> {
     let target = format!("/auth/nginx/{}/transcripts", namespace.name());
-    let headers = [
-        ("x-original-method", "GET"),
-        ("x-original-uri", "/"),
-        ("x-real-ip", "127.0.0.1"),
-    ];
-    HttpClient::new(verifier.auth())
-        .get(&target, &headers)
-        .await
+    let headers = [("x-original-method", "GET"), ("x-original-uri", "/"), ("x-real-ip", "127.0.0.1")];
+    HttpClient::new(verifier.auth()).get(&target, &headers).await
 }
 
 async fn code(verifier: &Keyturn, namespace: &Namespace) -> Result<String, String> {
     let answer = ask(verifier, namespace).await?;
-    answer
-        .header("x-auth-code")
-        .map(str::to_owned)
-        .ok_or_else(|| format!("{answer:?}"))
+    answer.header("x-auth-code").map(str::to_owned).ok_or_else(|| format!("{answer:?}"))
 }
 
 /// The only Lease of a judging process.
 async fn lease(namespace: &Namespace) -> Result<Lease, String> {
     let leases: Api<Lease> = namespace.api();
     let selector = ListParams::default().labels(&format!("{JUDGING_LABEL}=true"));
-    let mut found = leases
-        .list(&selector)
-        .await
-        .map_err(|error| error.to_string())?
-        .items;
+    let mut found = leases.list(&selector).await.map_err(|error| error.to_string())?.items;
     match (found.pop(), found.len()) {
         (Some(lease), 0) => Ok(lease),
         (lease, others) => Err(format!("{lease:?} and {others} more")),
@@ -110,16 +84,10 @@ async fn it_says_what_it_waits_for_and_lets_nothing_pass_until_then() {
         if (answer.status.as_u16(), answer.body.as_str()) == (503, expected) { Ok(()) } else { Err(answer.body) }
     })
     .await;
-    assert_eq!(
-        code(&verifier, &namespace).await,
-        Ok("UNAVAILABLE".to_owned())
-    );
+    assert_eq!(code(&verifier, &namespace).await, Ok("UNAVAILABLE".to_owned()));
     create_pepper(&namespace).await;
     verifier.ready().await;
-    assert_eq!(
-        code(&verifier, &namespace).await,
-        Ok("UNAUTHORIZED".to_owned())
-    );
+    assert_eq!(code(&verifier, &namespace).await, Ok("UNAUTHORIZED".to_owned()));
 }
 
 #[tokio::test]
@@ -137,23 +105,11 @@ async fn its_lease_says_how_far_it_has_applied() {
         "spec": {"apiRef": {"name": "transcripts"}},
     });
     let key: ApiKey = serde_json::from_value(key).expect("the key is valid");
-    let created = namespace
-        .api()
-        .create(&PostParams::default(), &key)
-        .await
-        .expect("the key is created");
-    let version: u64 = created
-        .resource_version()
-        .unwrap()
-        .parse()
-        .expect("a resourceVersion is a number");
+    let created = namespace.api().create(&PostParams::default(), &key).await.expect("the key is created");
+    let version: u64 = created.resource_version().unwrap().parse().expect("a resourceVersion is a number");
     eventually("the new key is applied", async || {
         let lease = lease(&namespace).await?;
-        if applied(&lease) >= Some(version) {
-            Ok(())
-        } else {
-            Err(format!("{:?}", applied(&lease)))
-        }
+        if applied(&lease) >= Some(version) { Ok(()) } else { Err(format!("{:?}", applied(&lease))) }
     })
     .await;
 }
@@ -176,31 +132,15 @@ async fn a_lost_lease_is_replaced_by_another() {
     let first = lease(&namespace).await.unwrap();
     let leases: Api<Lease> = namespace.api();
     let theft = Patch::Merge(json!({"spec": {"holderIdentity": "somebody else"}}));
-    leases
-        .patch(&first.name_any(), &PatchParams::default(), &theft)
-        .await
-        .expect("the Lease is taken");
+    leases.patch(&first.name_any(), &PatchParams::default(), &theft).await.expect("the Lease is taken");
     eventually("another Lease is held", async || {
-        let all = leases
-            .list(&ListParams::default())
-            .await
-            .map_err(|error| error.to_string())?;
+        let all = leases.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
         let names: Vec<_> = all
             .iter()
-            .filter(|lease| {
-                lease
-                    .spec
-                    .as_ref()
-                    .and_then(|spec| spec.holder_identity.clone())
-                    == lease.metadata.name
-            })
-            .map(|lease| lease.name_any())
+            .filter(|lease| lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()) == lease.metadata.name)
+            .map(ResourceExt::name_any)
             .collect();
-        if names.len() == 1 && names[0] != first.name_any() {
-            Ok(())
-        } else {
-            Err(format!("{names:?}"))
-        }
+        if names.len() == 1 && names[0] != first.name_any() { Ok(()) } else { Err(format!("{names:?}")) }
     })
     .await;
 }
@@ -220,9 +160,7 @@ async fn an_api_that_goes_is_not_found_any_more() {
     create_api(&namespace).await;
     becomes("UNAUTHORIZED").await;
     let apis: Api<ProtectedApi> = namespace.api();
-    apis.delete("transcripts", &kube::api::DeleteParams::default())
-        .await
-        .expect("the API is deleted");
+    apis.delete("transcripts", &kube::api::DeleteParams::default()).await.expect("the API is deleted");
     becomes("API_NOT_FOUND").await;
 }
 
@@ -231,29 +169,13 @@ async fn its_metrics_tell_what_it_judged_and_how_fresh_it_is() {
     let namespace = Namespace::create().await;
     create_api(&namespace).await;
     let verifier = start(&namespace).await;
-    assert_eq!(
-        code(&verifier, &namespace).await,
-        Ok("UNAUTHORIZED".to_owned())
-    );
+    assert_eq!(code(&verifier, &namespace).await, Ok("UNAUTHORIZED".to_owned()));
     let text = verifier.health().get("/metrics", &[]).await.unwrap().body;
-    let judged = format!(
-        "keyturn_verdicts_total{{api=\"{}/transcripts\",code=\"UNAUTHORIZED\"}} 1",
-        namespace.name()
-    );
-    for line in [
-        judged.as_str(),
-        "keyturn_index_keys 0",
-        "keyturn_verify_duration_seconds_count 1",
-    ] {
-        assert!(
-            text.lines().any(|l| l == line),
-            "{line} is missing from\n{text}"
-        );
+    let judged = format!("keyturn_verdicts_total{{api=\"{}/transcripts\",code=\"UNAUTHORIZED\"}} 1", namespace.name());
+    for line in [judged.as_str(), "keyturn_index_keys 0", "keyturn_verify_duration_seconds_count 1"] {
+        assert!(text.lines().any(|l| l == line), "{line} is missing from\n{text}");
     }
     for kind in ["apikeys", "apikeyroles", "apikeytiers", "protectedapis"] {
-        assert!(
-            text.contains(&format!("keyturn_watch_age_seconds{{kind=\"{kind}\"}}")),
-            "{text}"
-        );
+        assert!(text.contains(&format!("keyturn_watch_age_seconds{{kind=\"{kind}\"}}")), "{text}");
     }
 }

@@ -68,8 +68,6 @@ pub struct Denial {
 fn code(field: &str) -> kube::core::Rule {
     rules::rule(
         "self.matches('^[A-Z][A-Z0-9_]*$')",
-        format!(
-            "'{field} \"' + self + '\" is no code; write it in capitals, such as MODEL_FORBIDDEN'"
-        ),
+        format!("'{field} \"' + self + '\" is no code; write it in capitals, such as MODEL_FORBIDDEN'"),
     )
 }
