@@ -4,10 +4,6 @@
     unreachable_pub,
     reason = "the derive of KubeSchema repeats each struct, visibility included, inside a function"
 )]
-#![expect(
-    clippy::duplicated_attributes,
-    reason = "columns are listed one by one, and most of them have the same type"
-)]
 
 pub mod apikey;
 pub mod apikeyowner;

@@ -50,29 +50,19 @@ impl ApiKeyRole {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::scope::Scope;
 
     fn role(scopes: &[&str]) -> ApiKeyRole {
         let scopes = scopes.iter().map(ToString::to_string).collect();
-        ApiKeyRole::new(
-            "reader",
-            ApiKeyRoleSpec {
-                description: None,
-                scopes,
-            },
-        )
+        ApiKeyRole::new("reader", ApiKeyRoleSpec { description: None, scopes })
     }
 
     #[test]
     fn refuses_what_is_no_scope_and_keeps_what_is() {
         let refused = role(&["docs.read", "a b"]).parse().unwrap_err();
-        assert!(
-            refused
-                .message
-                .starts_with("spec.scopes: \"a b\" is no scope"),
-            "{refused}"
-        );
+        assert!(refused.message.starts_with("spec.scopes: \"a b\" is no scope"), "{refused}");
         let parsed = role(&["docs.read", "docs.*"]).parse().unwrap();
-        let scopes: Vec<&str> = parsed.scopes.iter().map(|scope| scope.as_str()).collect();
+        let scopes: Vec<&str> = parsed.scopes.iter().map(Scope::as_str).collect();
         assert_eq!(scopes, ["docs.read", "docs.*"]);
     }
 }

@@ -22,21 +22,9 @@ use crate::core::policy;
     derive = "PartialEq",
     category = "keyturn",
     doc = "An ApiKeyTier is a plan: limits and a rotation schedule that keys of APIs in its namespace share.",
-    printcolumn(
-        name = "Display name",
-        type_ = "string",
-        json_path = ".spec.displayName"
-    ),
-    printcolumn(
-        name = "Accepted",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
+    printcolumn(name = "Display name", type_ = "string", json_path = ".spec.displayName"),
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Reason",
         type_ = "string",
@@ -83,10 +71,7 @@ impl ApiKeyTier {
         let spec = &self.spec;
         parse::refuse_unsupported(&[
             ("spec.quotas", !spec.quotas.is_empty()),
-            (
-                "spec.maxActiveKeysPerOwner",
-                spec.max_active_keys_per_owner.is_some(),
-            ),
+            ("spec.maxActiveKeysPerOwner", spec.max_active_keys_per_owner.is_some()),
             ("spec.maxLifetime", spec.max_lifetime.is_some()),
         ])?;
         Ok(policy::Tier {
@@ -122,14 +107,8 @@ mod tests {
     #[test]
     fn refuses_each_field_that_is_not_acted_on_yet() {
         for (spec, field) in [
-            (
-                json!({"quotas": [{"name": "daily", "limit": 1, "period": "Day"}]}),
-                "spec.quotas",
-            ),
-            (
-                json!({"maxActiveKeysPerOwner": 5}),
-                "spec.maxActiveKeysPerOwner",
-            ),
+            (json!({"quotas": [{"name": "daily", "limit": 1, "period": "Day"}]}), "spec.quotas"),
+            (json!({"maxActiveKeysPerOwner": 5}), "spec.maxActiveKeysPerOwner"),
             (json!({"maxLifetime": "90d"}), "spec.maxLifetime"),
         ] {
             assert_eq!(parse(&spec), Err(Rejection::not_yet_supported(&[field])));
@@ -158,15 +137,9 @@ mod tests {
             window: std::time::Duration::from_mins(1),
             auto_apply: true,
         };
-        let schedule = policy::Schedule {
-            interval: Some(std::time::Duration::from_hours(30 * 24)),
-            grace_period: None,
-        };
-        let expected = policy::Tier {
-            name: "pro".into(),
-            rate_limits: vec![limit],
-            schedule,
-        };
+        let schedule =
+            policy::Schedule { interval: Some(std::time::Duration::from_hours(30 * 24)), grace_period: None };
+        let expected = policy::Tier { name: "pro".into(), rate_limits: vec![limit], schedule };
         assert_eq!(parse(&spec), Ok(expected));
     }
 }

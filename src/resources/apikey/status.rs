@@ -207,9 +207,6 @@ mod tests {
         });
         let read: ApiKeyStatus = serde_json::from_value(written.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), written);
-        assert_eq!(
-            serde_json::to_value(ApiKeyStatus::default()).unwrap(),
-            json!({})
-        );
+        assert_eq!(serde_json::to_value(ApiKeyStatus::default()).unwrap(), json!({}));
     }
 }
