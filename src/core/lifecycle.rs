@@ -345,7 +345,8 @@ fn promote(world: &World<'_>, accepted: &Accepted, staged: &Version, now: Timest
     let record = Record {
         versions: world.record.versions.clone().promote(now, grace, accepted.expires_at),
         rotation_request: staged.request.clone().or_else(|| world.record.rotation_request.clone()),
-        last_rotated_at: Some(now),
+        // As it will be read back: what is computed from it must not change by being stored.
+        last_rotated_at: Some(rotation::next_whole_second(now)),
         secret_name: world.record.secret_name.clone().or_else(|| Some(Arc::clone(&world.key.secret_name))),
         ..world.record.clone()
     };
