@@ -3,6 +3,9 @@
 //!
 //! `cargo bench --bench engine` prints the bytes that a key takes, too.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its figures and ends at a surprise")]
+#![expect(clippy::cast_possible_truncation, reason = "the remainder by 256 is a byte")]
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -17,9 +20,7 @@ use jiff::Timestamp;
 use keyturn::core::address::AddressSet;
 use keyturn::core::digest::{Digest, Pepper};
 use keyturn::core::key::{Environment, KeyFormat};
-use keyturn::core::policy::{
-    Api, Credential, Key, ObjectName, Preflight, RateLimit, Schedule, Tier, Unmatched,
-};
+use keyturn::core::policy::{Api, Credential, Key, ObjectName, Preflight, RateLimit, Schedule, Tier, Unmatched};
 use keyturn::core::query::Query;
 use keyturn::core::rotation::VersionState;
 use keyturn::core::route::{Route, Routes};
@@ -54,33 +55,19 @@ impl Random {
 }
 
 fn format() -> KeyFormat {
-    KeyFormat {
-        prefix: "sk".into(),
-        length: 32,
-    }
+    KeyFormat { prefix: "sk".into(), length: 32 }
 }
 
 fn string(random: &mut Random) -> String {
     let fill = |bytes: &mut [u8]| -> Result<(), Infallible> {
-        bytes
-            .chunks_mut(8)
-            .for_each(|chunk| chunk.copy_from_slice(&random.next().to_le_bytes()[..chunk.len()]));
+        bytes.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.next().to_le_bytes()[..chunk.len()]));
         Ok(())
     };
-    format()
-        .mint(Environment::Live, fill)
-        .unwrap()
-        .expose()
-        .to_owned()
+    format().mint(Environment::Live, fill).unwrap().expose().to_owned()
 }
 
 fn limit(name: &str, limit: u32, seconds: u64) -> RateLimit {
-    RateLimit {
-        name: name.into(),
-        limit,
-        window: Duration::from_secs(seconds),
-        auto_apply: true,
-    }
+    RateLimit { name: name.into(), limit, window: Duration::from_secs(seconds), auto_apply: true }
 }
 
 fn name(name: &str) -> ObjectName {
@@ -96,23 +83,15 @@ fn api() -> Api {
         require: Some(Query::parse("transcripts:read").unwrap()),
         public: false,
     };
-    let mut routes: Vec<_> = (0..10)
-        .map(|at| route(&format!("r{at}"), &format!("/v1/things{at}/{{id}}")))
-        .collect();
+    let mut routes: Vec<_> = (0..10).map(|at| route(&format!("r{at}"), &format!("/v1/things{at}/{{id}}"))).collect();
     routes.push(route("read", "/v1/transcripts/{id}"));
     routes.push(route("list", "/v1/transcripts"));
     Api {
         name: name("transcripts"),
         key_format: format(),
         credentials: vec![
-            Credential::Header {
-                name: "authorization".into(),
-                scheme: Some("Bearer".into()),
-            },
-            Credential::Header {
-                name: "x-api-key".into(),
-                scheme: None,
-            },
+            Credential::Header { name: "authorization".into(), scheme: Some("Bearer".into()) },
+            Credential::Header { name: "x-api-key".into(), scheme: None },
         ],
         default_tier: None,
         default_schedule: Schedule::default(),
@@ -150,12 +129,7 @@ fn record(at: usize, digest: Digest) -> KeyRecord {
         secret_name: Arc::clone(&name.name),
         not_yet_supported: vec![],
     };
-    let version = KeyVersion {
-        number: 1,
-        digest,
-        state: VersionState::Current,
-        not_after: None,
-    };
+    let version = KeyVersion { number: 1, digest, state: VersionState::Current, not_after: None };
     KeyRecord {
         key: Ok(key),
         name,
@@ -170,15 +144,9 @@ fn record(at: usize, digest: Digest) -> KeyRecord {
 
 fn index() -> Index {
     let index = Index::default();
-    let pro = Tier {
-        name: "pro".into(),
-        rate_limits: vec![limit("requests", u32::MAX, 86_400)],
-        ..Tier::default()
-    };
+    let pro = Tier { name: "pro".into(), rate_limits: vec![limit("requests", u32::MAX, 86_400)], ..Tier::default() };
     index.change_policies(|policies| {
-        policies
-            .apis
-            .insert(name("transcripts"), Ok(Arc::new(api())));
+        policies.apis.insert(name("transcripts"), Ok(Arc::new(api())));
         policies.tiers.insert(name("pro"), Ok(Arc::new(pro)));
     });
     index
@@ -187,19 +155,12 @@ fn index() -> Index {
 /// Pages that the process keeps in memory, in bytes.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse::<usize>().ok())
-        .unwrap_or(0)
-        * 4_096
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4_096
 }
 
 fn engine(index: Index, pepper: &Pepper) -> Engine {
     let gate = Gate::new(Duration::from_secs(30));
-    Watched::ALL
-        .into_iter()
-        .for_each(|kind| gate.listed(kind, Duration::ZERO));
+    Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, Duration::ZERO));
     Engine::new(Arc::new(index), Arc::new(gate), pepper.clone())
 }
 
@@ -207,12 +168,7 @@ fn engine(index: Index, pepper: &Pepper) -> Engine {
 fn filled(digests: &[Digest]) -> Index {
     let index = index();
     let before = resident();
-    let records = || {
-        digests
-            .iter()
-            .enumerate()
-            .map(|(at, digest)| record(at, *digest))
-    };
+    let records = || digests.iter().enumerate().map(|(at, digest)| record(at, *digest));
     // One after the other: what a list holds while it is read is not what a key costs afterwards.
     let heap = allocation_counter::measure(|| records().for_each(|record| index.apply(record)));
     let keys = i64::try_from(digests.len()).unwrap();
@@ -226,12 +182,7 @@ fn filled(digests: &[Digest]) -> Index {
 }
 
 /// Times `judge` for things that `prepare` makes of numbers drawn uniformly below `size`, a batch at a time.
-fn drawn<T>(
-    bencher: &mut Bencher<'_>,
-    size: usize,
-    prepare: impl Fn(usize) -> T,
-    mut judge: impl FnMut(&T),
-) {
+fn drawn<T>(bencher: &mut Bencher<'_>, size: usize, prepare: impl Fn(usize) -> T, mut judge: impl FnMut(&T)) {
     let mut random = Random(1);
     let mut batch = Vec::with_capacity(BATCH);
     bencher.iter_custom(|iterations| {
@@ -263,10 +214,7 @@ fn presented(strings: &[String]) -> impl Fn(usize) -> Presented {
 }
 
 fn verify(engine: &Engine, presented: &Presented, now: Timestamp) -> Option<Denial> {
-    let headers = [
-        ("host", "example.com"),
-        ("authorization", &*presented.authorization),
-    ];
+    let headers = [("host", "example.com"), ("authorization", &*presented.authorization)];
     let request = Request {
         namespace: "speech",
         api: "transcripts",
@@ -287,10 +235,7 @@ fn engine_verify(criterion: &mut Criterion) {
     for size in SIZES {
         let mut random = Random(size as u64);
         let strings: Vec<_> = (0..size).map(|_| string(&mut random)).collect();
-        let digests: Vec<_> = strings
-            .iter()
-            .map(|string| pepper.digest_of(string.as_bytes()))
-            .collect();
+        let digests: Vec<_> = strings.iter().map(|string| pepper.digest_of(string.as_bytes())).collect();
         let engine = engine(filled(&digests), &pepper);
         let mut now = Timestamp::from_second(1_000_000_000).unwrap();
         let mut tick = || {

@@ -28,11 +28,7 @@ use support::nginx::Nginx;
 
 /// The test support, as far as it is needed here.
 #[path = "../tests/it/support"]
-#[expect(
-    dead_code,
-    clippy::panic,
-    reason = "the tests use the rest, and it says what is wrong by panicking"
-)]
+#[expect(dead_code, clippy::panic, reason = "the tests use the rest, and it says what is wrong by panicking")]
 mod support {
     pub(crate) mod apply;
     pub(crate) mod backend;
@@ -63,14 +59,7 @@ async fn main() {
     let backend = Backend::start().await;
     let api = format!("{}/transcripts", namespace.name());
     let nginx = Nginx::protecting(&api, verifier.auth(), backend.address()).await;
-    apply_files(
-        &namespace,
-        &[
-            "config/samples/protectedapi.yaml",
-            "config/samples/apikeytiers.yaml",
-        ],
-    )
-    .await;
+    apply_files(&namespace, &["config/samples/protectedapi.yaml", "config/samples/apikeytiers.yaml"]).await;
 
     mint(&namespace, keys).await;
 
@@ -92,17 +81,11 @@ fn name(number: usize) -> String {
     format!("bench-{number:05}")
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "cargo bench has no other way to hand a number on"
-)]
+#[expect(clippy::disallowed_methods, reason = "cargo bench has no other way to hand a number on")]
 fn number_of_keys() -> usize {
     let text = std::env::var("KEYTURN_BENCH_KEYS").unwrap_or_else(|_| "10000".into());
     let keys = text.parse().unwrap_or(0);
-    assert!(
-        keys >= SAMPLES,
-        "KEYTURN_BENCH_KEYS is {text:?}; give a number of keys, at least {SAMPLES}"
-    );
+    assert!(keys >= SAMPLES, "KEYTURN_BENCH_KEYS is {text:?}; give a number of keys, at least {SAMPLES}");
     keys
 }
 
@@ -122,25 +105,16 @@ async fn mint(namespace: &Namespace, keys: usize) {
             },
         }))
         .expect("the manifest has the shape of an object");
-        api.create(&PostParams::default(), &object)
-            .await
-            .expect("the server accepts a key");
+        api.create(&PostParams::default(), &object).await.expect("the server accepts a key");
         progress("created", number + 1, keys, started);
     };
-    stream::iter(0..keys)
-        .map(create)
-        .buffer_unordered(WRITERS)
-        .collect::<Vec<()>>()
-        .await;
+    stream::iter(0..keys).map(create).buffer_unordered(WRITERS).collect::<Vec<()>>().await;
 
     let mut active = 0;
     while active < keys {
         tokio::time::sleep(Duration::from_secs(2)).await;
         active = active_keys(namespace).await;
-        print(&format!(
-            "    {active} of {keys} keys minted, {} s",
-            started.elapsed().as_secs()
-        ));
+        print(&format!("    {active} of {keys} keys minted, {} s", started.elapsed().as_secs()));
     }
 }
 
@@ -150,11 +124,7 @@ async fn active_keys(namespace: &Namespace) -> usize {
     let mut page = ListParams::default().limit(1000);
     loop {
         let list = api.list(&page).await.expect("the server lists keys");
-        active += list
-            .items
-            .iter()
-            .filter(|key| field(key, "/status/state") == "Active")
-            .count();
+        active += list.items.iter().filter(|key| field(key, "/status/state") == "Active").count();
         match list.metadata.continue_ {
             Some(next) if !next.is_empty() => page.continue_token = Some(next),
             _ => return active,
@@ -163,15 +133,8 @@ async fn active_keys(namespace: &Namespace) -> usize {
 }
 
 async fn string_of(namespace: &Namespace, name: &str) -> String {
-    let secret = namespace
-        .api::<Secret>()
-        .get(name)
-        .await
-        .expect("an active key has its Secret");
-    let string = secret
-        .data
-        .and_then(|mut data| data.remove("api-key"))
-        .expect("the Secret holds the string");
+    let secret = namespace.api::<Secret>().get(name).await.expect("an active key has its Secret");
+    let string = secret.data.and_then(|mut data| data.remove("api-key")).expect("the Secret holds the string");
     String::from_utf8(string.0).expect("a key is text")
 }
 
@@ -182,50 +145,35 @@ struct Sample {
 }
 
 /// Revokes a key while a client keeps using it.
-async fn revoke(
-    namespace: &Namespace,
-    proxy: std::net::SocketAddr,
-    name: &str,
-    key: String,
-) -> Sample {
+async fn revoke(namespace: &Namespace, proxy: std::net::SocketAddr, name: &str, key: String) -> Sample {
     let let_in = Arc::new(Notify::new());
-    let client = tokio::spawn(use_until_refused(proxy, key, Arc::clone(&let_in)));
-    let_in.notified().await;
+    let mut client = tokio::spawn(use_until_refused(proxy, key, Arc::clone(&let_in)));
+    tokio::select! {
+        () = let_in.notified() => {}
+        ended = &mut client => {
+            ended.expect("the client is let in before the key is revoked");
+        }
+    }
     let api = objects(namespace, "ApiKey");
     let patch = Patch::Merge(json!({"spec": {"revoked": true, "revocationReason": "benchmark"}}));
     let sent = Instant::now();
-    api.patch(name, &PatchParams::default(), &patch)
-        .await
-        .expect("the server takes the revocation");
+    api.patch(name, &PatchParams::default(), &patch).await.expect("the server takes the revocation");
     let (refused, round_trips) = client.await.expect("the client ends");
-    Sample {
-        latency: refused - sent,
-        round_trips,
-    }
+    Sample { latency: refused - sent, round_trips }
 }
 
 /// When the key was refused for the first time, and how long each answer before took.
-async fn use_until_refused(
-    proxy: std::net::SocketAddr,
-    key: String,
-    let_in: Arc<Notify>,
-) -> (Instant, Vec<Duration>) {
+async fn use_until_refused(proxy: std::net::SocketAddr, key: String, let_in: Arc<Notify>) -> (Instant, Vec<Duration>) {
     let client = HttpClient::new(proxy);
     let credential = format!("Bearer {key}");
     let mut round_trips = Vec::new();
     loop {
         let asked = Instant::now();
-        let answer = client
-            .get("/v1/transcripts/1", &[("Authorization", &credential)])
-            .await;
+        let answer = client.get("/v1/transcripts/1", &[("Authorization", &credential)]).await;
         let answered = Instant::now();
-        let status = answer.expect("nginx answers").status;
-        if status != StatusCode::OK {
-            assert_eq!(
-                status,
-                StatusCode::UNAUTHORIZED,
-                "a revoked key is refused with 401"
-            );
+        let answer = answer.expect("nginx answers");
+        if answer.status != StatusCode::OK {
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", answer.body);
             return (answered, round_trips);
         }
         round_trips.push(answered - asked);
@@ -238,41 +186,22 @@ async fn use_until_refused(
 
 fn report(keys: usize, mut latencies: Vec<Duration>, mut round_trips: Vec<Duration>) {
     let number = latencies.len();
-    print(&format!(
-        "| {number} revocations among {keys} keys | p50 ms | p90 ms | p99 ms | max ms |"
-    ));
+    print(&format!("| {number} revocations among {keys} keys | p50 ms | p90 ms | p99 ms | max ms |"));
     print("|---|---|---|---|---|");
-    print(&row(
-        "PATCH sent to first refusal at a client of nginx",
-        &mut latencies,
-    ));
-    print(&row(
-        "one request through nginx meanwhile",
-        &mut round_trips,
-    ));
+    print(&row("PATCH sent to first refusal at a client of nginx", &mut latencies));
+    print(&row("one request through nginx meanwhile", &mut round_trips));
 }
 
 fn row(what: &str, values: &mut [Duration]) -> String {
     values.sort_unstable();
     // Nearest rank: the smallest value that at least so many per cent do not exceed.
-    let rank = |percent: usize| {
-        values[(values.len() * percent).div_ceil(100).max(1) - 1].as_secs_f64() * 1000.0
-    };
-    format!(
-        "| {what} | {:.2} | {:.2} | {:.2} | {:.2} |",
-        rank(50),
-        rank(90),
-        rank(99),
-        rank(100)
-    )
+    let rank = |percent: usize| values[(values.len() * percent).div_ceil(100).max(1) - 1].as_secs_f64() * 1000.0;
+    format!("| {what} | {:.2} | {:.2} | {:.2} | {:.2} |", rank(50), rank(90), rank(99), rank(100))
 }
 
 fn progress(what: &str, done: usize, all: usize, started: Instant) {
     if done.is_multiple_of(1000) {
-        print(&format!(
-            "    {done} of {all} keys {what}, {} s",
-            started.elapsed().as_secs()
-        ));
+        print(&format!("    {done} of {all} keys {what}, {} s", started.elapsed().as_secs()));
     }
 }
 

@@ -69,9 +69,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
 }
 
 fn block_on(process: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    tokio::runtime::Runtime::new()
-        .map_err(Error::Runtime)?
-        .block_on(process)
+    tokio::runtime::Runtime::new().map_err(Error::Runtime)?.block_on(process)
 }
 
 async fn controller(common: Common) -> Result<(), Error> {
@@ -83,20 +81,14 @@ async fn controller(common: Common) -> Result<(), Error> {
         missing: Box::new(controller.missing()),
         measure: Box::new(|_| {}),
     };
-    let reconciling = controller.run(
-        client,
-        common.namespace,
-        operator_namespace,
-        shutdown.clone(),
-    );
+    let reconciling = controller.run(client, common.namespace(), operator_namespace, shutdown.clone());
     health::beside(common.health_listen, health, reconciling).await
 }
 
 async fn verifier(common: Common, judging: options::Judging) -> Result<(), Error> {
     let shutdown = shutdown::token()?;
     let (client, operator_namespace) = (client().await?, common.operator_namespace());
-    let verifier =
-        verifier::Verifier::new(client, common.namespace, operator_namespace, judging).await?;
+    let verifier = verifier::Verifier::new(client, common.namespace(), operator_namespace, judging).await?;
     let health = verifier.health();
     health::beside(common.health_listen, health, verifier.run(shutdown)).await
 }
@@ -106,23 +98,13 @@ async fn all(common: Common, judging: options::Judging) -> Result<(), Error> {
     let shutdown = shutdown::token()?;
     let (client, operator_namespace) = (client().await?, common.operator_namespace());
     let controller = controller::Controller::new();
-    let verifier = verifier::Verifier::new(
-        client.clone(),
-        common.namespace.clone(),
-        operator_namespace.clone(),
-        judging,
-    )
-    .await?;
+    let verifier =
+        verifier::Verifier::new(client.clone(), common.namespace(), operator_namespace.clone(), judging).await?;
     let mut health = verifier.health();
     let (verifying, reconciling) = (health.missing, controller.missing());
     health.missing = Box::new(move || verifying().into_iter().chain(reconciling()).collect());
     let both = async {
-        let reconciling = controller.run(
-            client,
-            common.namespace,
-            operator_namespace,
-            shutdown.clone(),
-        );
+        let reconciling = controller.run(client, common.namespace(), operator_namespace, shutdown.clone());
         tokio::try_join!(reconciling, verifier.run(shutdown.clone())).map(drop)
     };
     health::beside(common.health_listen, health, Box::pin(both)).await
@@ -135,7 +117,5 @@ async fn client() -> Result<Client, Error> {
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| Error::Listen(address, error))
+    TcpListener::bind(address).await.map_err(|error| Error::Listen(address, error))
 }

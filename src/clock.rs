@@ -7,10 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// The wall clock: what expiry and grace are judged by.
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the wrapper that everybody else calls"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the wrapper that everybody else calls")]
 pub fn now() -> Timestamp {
     Timestamp::now()
 }
@@ -21,10 +18,7 @@ pub fn now() -> Timestamp {
 pub fn since_boot() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     // The kernel never reports a negative time since boot, nor a second's worth of nanoseconds.
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -30,11 +30,7 @@ pub fn fraction() -> Result<f64, EntropyError> {
 pub fn nonce(bytes: usize) -> Result<String, EntropyError> {
     let mut buffer = vec![0; bytes];
     fill(&mut buffer)?;
-    Ok(buffer
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|n| char::from_digit(n.into(), 16))
-        .collect())
+    Ok(buffer.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|n| char::from_digit(n.into(), 16)).collect())
 }
 
 #[cfg(test)]
@@ -45,12 +41,7 @@ mod tests {
     fn nonces_are_hexadecimal_and_differ() {
         let [a, b] = [nonce(5).unwrap(), nonce(5).unwrap()];
         assert_ne!(a, b);
-        assert!(
-            a.len() == 10
-                && a.bytes()
-                    .all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()),
-            "{a}"
-        );
+        assert!(a.len() == 10 && a.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()), "{a}");
     }
 
     #[test]

@@ -101,36 +101,21 @@ impl Feed {
     pub fn missing(&self, now: Duration) -> Vec<String> {
         let lease = (!*self.held.borrow()).then(|| "there is no Lease yet".to_owned());
         let pepper = self.no_pepper().clone();
-        let silent = self
-            .gate
-            .missing(now)
-            .map(|kind| match self.gate.age(kind, now) {
-                None => format!("{} are not listed yet", kind.as_str()),
-                Some(age) => format!(
-                    "{} have not been heard of for {} s",
-                    kind.as_str(),
-                    age.as_secs()
-                ),
-            });
+        let silent = self.gate.missing(now).map(|kind| match self.gate.age(kind, now) {
+            None => format!("{} are not listed yet", kind.as_str()),
+            Some(age) => format!("{} have not been heard of for {} s", kind.as_str(), age.as_secs()),
+        });
         lease.into_iter().chain(pepper).chain(silent).collect()
     }
 
     fn no_pepper(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.no_pepper
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.no_pepper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Feeds the engine until `stop`, then releases the Lease. Nothing may be answered any more by then.
     pub async fn run(&self, stop: CancellationToken) {
-        let leases: Api<Lease> = Api::namespaced(
-            self.options.client.clone(),
-            &self.options.operator_namespace,
-        );
-        let holder = Holder {
-            process: self.options.process.clone(),
-            duration: LEASE_DURATION,
-        };
+        let leases: Api<Lease> = Api::namespaced(self.options.client.clone(), &self.options.operator_namespace);
+        let holder = Holder { process: self.options.process.clone(), duration: LEASE_DURATION };
         let (applied, progress) = channel::channel(None);
         let keeping = lease::keep(leases, holder, progress, self.held.clone(), stop.clone());
         // Boxed: four watches with their buffers are much to carry on the stack.
@@ -149,23 +134,15 @@ impl Feed {
     }
 
     async fn read_pepper(&self) {
-        let secrets: Api<Secret> = Api::namespaced(
-            self.options.client.clone(),
-            &self.options.operator_namespace,
-        );
+        let secrets: Api<Secret> = Api::namespaced(self.options.client.clone(), &self.options.operator_namespace);
         let pepper = pepper::wait(&secrets, |reason| *self.no_pepper() = Some(reason)).await;
-        self.engine
-            .get_or_init(|| Engine::new(Arc::clone(&self.index), Arc::clone(&self.gate), pepper));
+        self.engine.get_or_init(|| Engine::new(Arc::clone(&self.index), Arc::clone(&self.gate), pepper));
         *self.no_pepper() = None;
     }
 
     async fn follow(&self, applied: channel::Sender<Option<u64>>) {
         let (reports, mut queue) = mpsc::channel(QUEUE);
-        let writer = Applier {
-            index: Arc::clone(&self.index),
-            gate: Arc::clone(&self.gate),
-            applied,
-        };
+        let writer = Applier { index: Arc::clone(&self.index), gate: Arc::clone(&self.gate), applied };
         let applying = async {
             while let Some(update) = queue.recv().await {
                 writer.apply(update);
@@ -182,10 +159,7 @@ impl Feed {
 
     fn api<K>(&self) -> Api<DeserializeGuard<K>>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
         let client = self.options.client.clone();
         match &self.options.namespace {

@@ -32,9 +32,7 @@ pub struct ApiLabel(pub Option<(Arc<str>, Arc<str>)>);
 
 impl EncodeLabelValue for ApiLabel {
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
-        self.0.as_ref().map_or(Ok(()), |(namespace, name)| {
-            write!(encoder, "{namespace}/{name}")
-        })
+        self.0.as_ref().map_or(Ok(()), |(namespace, name)| write!(encoder, "{namespace}/{name}"))
     }
 }
 
@@ -54,19 +52,10 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("keyturn");
         let verdicts = Family::default();
-        registry.register(
-            "verdicts",
-            "Requests judged, by API and outcome",
-            verdicts.clone(),
-        );
+        registry.register("verdicts", "Requests judged, by API and outcome", verdicts.clone());
         // 250 ns to 65 ms: judging takes well below a microsecond, a starved processor takes milliseconds.
         let duration = Histogram::new(exponential_buckets(250e-9, 4.0, 10));
-        registry.register_with_unit(
-            "verify_duration",
-            "Time spent judging",
-            Unit::Seconds,
-            duration.clone(),
-        );
+        registry.register_with_unit("verify_duration", "Time spent judging", Unit::Seconds, duration.clone());
         let keys = Gauge::default();
         registry.register("index_keys", "Keys that are known", keys.clone());
         let watch_age = Family::default();
@@ -74,20 +63,12 @@ impl Metrics {
         registry.register_with_unit("watch_age", help, Unit::Seconds, watch_age.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", version);
-        Self {
-            registry,
-            verdicts,
-            duration,
-            keys,
-            watch_age,
-        }
+        Self { registry, verdicts, duration, keys, watch_age }
     }
 
     /// Counts one verdict. `code` is `ALLOWED` or the code of a denial.
     pub fn judged(&self, api: ApiLabel, code: &'static str, took: Duration) {
-        self.verdicts
-            .get_or_create(&VerdictLabels { api, code })
-            .inc();
+        self.verdicts.get_or_create(&VerdictLabels { api, code }).inc();
         self.duration.observe(took.as_secs_f64());
     }
 
@@ -98,9 +79,7 @@ impl Metrics {
 
     /// How long ago a kind's watch last said anything.
     pub fn set_watch_age(&self, kind: &'static str, age: Duration) {
-        self.watch_age
-            .get_or_create(&WatchLabels { kind })
-            .set(age.as_secs_f64());
+        self.watch_age.get_or_create(&WatchLabels { kind }).set(age.as_secs_f64());
     }
 
     /// Everything, as [`CONTENT_TYPE`].
@@ -127,16 +106,8 @@ mod tests {
     #[test]
     fn every_metric_is_written() {
         let metrics = Metrics::new();
-        metrics.judged(
-            ApiLabel(Some(("speech".into(), "transcripts".into()))),
-            "ALLOWED",
-            Duration::from_nanos(300),
-        );
-        metrics.judged(
-            ApiLabel::default(),
-            "API_NOT_FOUND",
-            Duration::from_millis(2),
-        );
+        metrics.judged(ApiLabel(Some(("speech".into(), "transcripts".into()))), "ALLOWED", Duration::from_nanos(300));
+        metrics.judged(ApiLabel::default(), "API_NOT_FOUND", Duration::from_millis(2));
         metrics.set_keys(7);
         metrics.set_watch_age("ApiKey", Duration::from_millis(1500));
         let text = metrics.encode().unwrap();
@@ -147,16 +118,9 @@ mod tests {
             r#"keyturn_verify_duration_seconds_bucket{le="2.5e-7"} 0"#,
             "keyturn_index_keys 7",
             r#"keyturn_watch_age_seconds{kind="ApiKey"} 1.5"#,
-            concat!(
-                "keyturn_build_info{version=\"",
-                env!("CARGO_PKG_VERSION"),
-                "\"} 1"
-            ),
+            concat!("keyturn_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
-            assert!(
-                text.lines().any(|l| l == line),
-                "{line} is missing from\n{text}"
-            );
+            assert!(text.lines().any(|l| l == line), "{line} is missing from\n{text}");
         }
     }
 }

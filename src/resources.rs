@@ -21,6 +21,7 @@ pub mod protectedapi;
 pub mod references;
 pub mod rotation;
 
+mod defaults;
 mod parse;
 mod rules;
 

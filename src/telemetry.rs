@@ -20,9 +20,7 @@ pub enum LogFormat {
 /// The log cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    #[error(
-        "reading the log level {0:?}; write a level (info) or directives (info,keyturn::feed=debug)"
-    )]
+    #[error("reading the log level {0:?}; write a level (info) or directives (info,keyturn::feed=debug)")]
     Level(String, #[source] ParseError),
     #[error("setting up the log a second time")]
     AlreadySet(#[source] Box<dyn Error + Send + Sync>),
@@ -34,9 +32,7 @@ pub enum TelemetryError {
 /// # Errors
 /// When `level` is neither, or a log was set up before.
 pub fn init(format: LogFormat, level: &str) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::builder()
-        .parse(level)
-        .map_err(|error| TelemetryError::Level(level.to_owned(), error))?;
+    let filter = EnvFilter::builder().parse(level).map_err(|error| TelemetryError::Level(level.to_owned(), error))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -79,18 +75,12 @@ mod tests {
         let refused = Failure("connection refused", None);
         let request = Failure("sending: connection refused", Some(Box::new(refused)));
         let listing = Failure("listing apikeys", Some(Box::new(request)));
-        assert_eq!(
-            chain(&listing),
-            "listing apikeys: sending: connection refused"
-        );
+        assert_eq!(chain(&listing), "listing apikeys: sending: connection refused");
     }
 
     #[test]
     fn a_level_that_is_none_is_refused() {
         let error = init(LogFormat::Text, "keyturn=loud").unwrap_err();
-        assert!(
-            matches!(error, TelemetryError::Level(ref level, _) if level == "keyturn=loud"),
-            "{error:?}"
-        );
+        assert!(matches!(error, TelemetryError::Level(ref level, _) if level == "keyturn=loud"), "{error:?}");
     }
 }

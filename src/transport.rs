@@ -40,17 +40,9 @@ impl AuthPort {
     #[must_use]
     pub fn answer(&self, parts: &Parts) -> Response<String> {
         let since_boot = clock::since_boot();
-        let Answer { response, verdict } = answer(
-            self.engine.get(),
-            parts,
-            Instant {
-                now: clock::now(),
-                since_boot,
-            },
-        );
+        let Answer { response, verdict } = answer(self.engine.get(), parts, Instant { now: clock::now(), since_boot });
         if let Some((api, code)) = verdict {
-            self.metrics
-                .judged(api, code, clock::since_boot().saturating_sub(since_boot));
+            self.metrics.judged(api, code, clock::since_boot().saturating_sub(since_boot));
         }
         response
     }

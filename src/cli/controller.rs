@@ -14,20 +14,14 @@ pub(super) struct Controller {
 
 impl Controller {
     pub(super) fn new() -> Self {
-        Self {
-            ready: watch::Sender::new(false),
-        }
+        Self { ready: watch::Sender::new(false) }
     }
 
     /// What readiness waits for.
     pub(super) fn missing(&self) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
         let ready = self.ready.subscribe();
         move || {
-            if *ready.borrow() {
-                Vec::new()
-            } else {
-                vec!["the controller has not read every kind yet".to_owned()]
-            }
+            if *ready.borrow() { Vec::new() } else { vec!["the controller has not read every kind yet".to_owned()] }
         }
     }
 
@@ -38,14 +32,7 @@ impl Controller {
         operator_namespace: String,
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
-        let options = Options {
-            client,
-            namespace,
-            operator_namespace,
-            ready: self.ready,
-        };
-        controller::run(options, shutdown)
-            .await
-            .map_err(Error::Controller)
+        let options = Options { client, namespace, operator_namespace, ready: self.ready };
+        controller::run(options, shutdown).await.map_err(Error::Controller)
     }
 }

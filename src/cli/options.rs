@@ -54,18 +54,13 @@ pub(super) enum Role {
 pub(super) struct Common {
     /// The only namespace to look after [default: all namespaces].
     #[arg(long, env = "KEYTURN_NAMESPACE", value_name = "NAME")]
-    pub(super) namespace: Option<String>,
+    namespace: Option<String>,
     /// The namespace of Keyturn's own objects, such as the pepper and Leases [default: the one that this process
     /// runs in, or keyturn-system outside a cluster].
     #[arg(long, env = "KEYTURN_OPERATOR_NAMESPACE", value_name = "NAME")]
-    pub(super) operator_namespace: Option<String>,
+    operator_namespace: Option<String>,
     /// Where to serve /livez, /readyz and /metrics.
-    #[arg(
-        long,
-        env = "KEYTURN_HEALTH_LISTEN",
-        value_name = "ADDRESS",
-        default_value = "0.0.0.0:8081"
-    )]
+    #[arg(long, env = "KEYTURN_HEALTH_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8081")]
     pub(super) health_listen: SocketAddr,
 }
 
@@ -73,12 +68,7 @@ pub(super) struct Common {
 #[derive(Clone, Debug, Args)]
 pub(super) struct Judging {
     /// Where proxies ask. Plain HTTP: only they should be able to reach it.
-    #[arg(
-        long,
-        env = "KEYTURN_AUTH_LISTEN",
-        value_name = "ADDRESS",
-        default_value = "0.0.0.0:8080"
-    )]
+    #[arg(long, env = "KEYTURN_AUTH_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub(super) auth_listen: SocketAddr,
     /// For how long a watch may have been silent before every request is refused; at least 20s, for one that is
     /// well is heard of every 15 s.
@@ -93,21 +83,10 @@ pub(super) struct Judging {
 #[derive(Clone, Debug, Args)]
 pub(super) struct Log {
     /// A level (error, warn, info, debug, trace), or directives such as info,keyturn::feed=debug.
-    #[arg(
-        long,
-        env = "RUST_LOG",
-        value_name = "LEVEL",
-        default_value = "info",
-        global = true
-    )]
+    #[arg(long, env = "RUST_LOG", value_name = "LEVEL", default_value = "info", global = true)]
     pub(super) log_level: String,
-    #[arg(
-        long,
-        env = "KEYTURN_LOG_FORMAT",
-        value_name = "FORMAT",
-        default_value = "text",
-        global = true
-    )]
+    /// How a line of the log looks.
+    #[arg(long, env = "KEYTURN_LOG_FORMAT", value_name = "FORMAT", default_value = "text", global = true)]
     pub(super) log_format: LogFormat,
 }
 
@@ -131,19 +110,17 @@ const SERVICE_ACCOUNT_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/servicea
 const DEFAULT_OPERATOR_NAMESPACE: &str = "keyturn-system";
 
 impl Common {
+    /// The only namespace to look after. Charts set variables that are empty.
+    pub(super) fn namespace(&self) -> Option<String> {
+        self.namespace.clone().filter(|name| !name.is_empty())
+    }
+
     /// The namespace of Keyturn's own objects.
     pub(super) fn operator_namespace(&self) -> String {
-        let own = || {
-            std::fs::read_to_string(SERVICE_ACCOUNT_NAMESPACE)
-                .ok()
-                .map(|text| text.trim().to_owned())
-        };
-        let named = self
-            .operator_namespace
-            .clone()
-            .or_else(own)
-            .filter(|name| !name.is_empty());
-        named.unwrap_or_else(|| DEFAULT_OPERATOR_NAMESPACE.to_owned())
+        let file = || std::fs::read_to_string(SERVICE_ACCOUNT_NAMESPACE).ok();
+        let own = || file().map(|text| text.trim().to_owned());
+        let named = self.operator_namespace.clone().filter(|name| !name.is_empty());
+        named.or_else(own).unwrap_or_else(|| DEFAULT_OPERATOR_NAMESPACE.to_owned())
     }
 }
 
@@ -152,10 +129,9 @@ const LEAST_WATCH_AGE: Duration = Duration::from_secs(20);
 
 fn watch_age(text: &str) -> Result<Duration, String> {
     match duration::parse(text).map_err(|error| error.to_string())? {
-        age if age < LEAST_WATCH_AGE => Err(format!(
-            "a watch may well be silent for 15 s; give at least {}s",
-            LEAST_WATCH_AGE.as_secs()
-        )),
+        age if age < LEAST_WATCH_AGE => {
+            Err(format!("a watch may well be silent for 15 s; give at least {}s", LEAST_WATCH_AGE.as_secs()))
+        }
         age => Ok(age),
     }
 }
@@ -176,22 +152,10 @@ mod tests {
         for (line, part) in [
             (&["keyturn"][..], "Usage"),
             (&["keyturn", "verify"], "verifier"),
-            (
-                &["keyturn", "verifier", "--max-watch-age", "10s"],
-                "at least 20s",
-            ),
-            (
-                &["keyturn", "verifier", "--max-watch-age", "1 week"],
-                "write days (90d)",
-            ),
-            (
-                &["keyturn", "verifier", "--auth-listen", "8080"],
-                "invalid socket address",
-            ),
-            (
-                &["keyturn", "controller", "--auth-listen", "0.0.0.0:1"],
-                "unexpected argument",
-            ),
+            (&["keyturn", "verifier", "--max-watch-age", "10s"], "at least 20s"),
+            (&["keyturn", "verifier", "--max-watch-age", "1 week"], "write days (90d)"),
+            (&["keyturn", "verifier", "--auth-listen", "8080"], "invalid socket address"),
+            (&["keyturn", "controller", "--auth-listen", "0.0.0.0:1"], "unexpected argument"),
         ] {
             let error = Cli::try_parse_from(line).unwrap_err().to_string();
             assert!(error.contains(part), "{line:?}: {error}");
@@ -201,10 +165,15 @@ mod tests {
     #[test]
     fn a_verifier_needs_no_options() {
         let cli = Cli::try_parse_from(["keyturn", "verifier"]).unwrap();
-        let Role::Verifier { common, judging } = cli.role else {
-            panic!("{:?}", cli.role)
-        };
-        assert_eq!(common.namespace, None);
+        let Role::Verifier { common, judging } = cli.role else { panic!("{:?}", cli.role) };
+        assert_eq!(common.namespace(), None);
         assert_eq!(judging.max_watch_age, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn an_empty_namespace_is_none() {
+        let cli = Cli::try_parse_from(["keyturn", "controller", "--namespace=", "--operator-namespace=k"]).unwrap();
+        let Role::Controller { common } = cli.role else { panic!("{:?}", cli.role) };
+        assert_eq!((common.namespace(), common.operator_namespace()), (None, "k".to_owned()));
     }
 }

@@ -8,10 +8,7 @@ use super::Error;
 
 /// A token that SIGTERM or SIGINT cancels.
 pub(super) fn token() -> Result<CancellationToken, Error> {
-    let (mut term, mut interrupt) = (
-        listen(SignalKind::terminate())?,
-        listen(SignalKind::interrupt())?,
-    );
+    let (mut term, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let token = CancellationToken::new();
     let cancelled = token.clone();
     tokio::spawn(async move {

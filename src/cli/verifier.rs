@@ -36,18 +36,9 @@ impl Verifier {
         judging: Judging,
     ) -> Result<Self, Error> {
         // In a pod this is the pod's name.
-        let process = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned();
+        let process = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let max_watch_age = judging.max_watch_age;
-        let options = Options {
-            client,
-            namespace,
-            operator_namespace,
-            process,
-            max_watch_age,
-        };
+        let options = Options { client, namespace, operator_namespace, process, max_watch_age };
         let listener = listen(judging.auth_listen).await?;
         info!(address = %judging.auth_listen, "serving the auth port");
         Ok(Self {
@@ -73,16 +64,10 @@ impl Verifier {
         let measure = move |metrics: &Metrics| {
             metrics.set_keys(feed.index().len());
             let now = since_boot();
-            let ages = Watched::ALL
-                .into_iter()
-                .filter_map(|kind| Some((kind.as_str(), feed.gate().age(kind, now)?)));
+            let ages = Watched::ALL.into_iter().filter_map(|kind| Some((kind.as_str(), feed.gate().age(kind, now)?)));
             ages.for_each(|(kind, age)| metrics.set_watch_age(kind, age));
         };
-        Health {
-            metrics: Arc::clone(&self.metrics),
-            missing: Box::new(missing),
-            measure: Box::new(measure),
-        }
+        Health { metrics: Arc::clone(&self.metrics), missing: Box::new(missing), measure: Box::new(measure) }
     }
 
     /// Judges until `shutdown`, then leaves in an order in which no request fails: not ready any more, but still
@@ -100,11 +85,7 @@ impl Verifier {
             sleep(self.drain_delay).await;
             self.drain.stop.cancel();
         };
-        let serving = server::serve(
-            self.listener,
-            move |parts| port.answer(parts),
-            self.drain.clone(),
-        );
+        let serving = server::serve(self.listener, move |parts| port.answer(parts), self.drain.clone());
         tokio::select! {
             ((), ()) = async { tokio::join!(leaving, serving) } => {}
             // Only a defect ends it before it is told to.

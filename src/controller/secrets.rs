@@ -71,7 +71,7 @@ pub(super) fn follow(
             match event {
                 Ok(watcher::Event::Init) => listed.clear(),
                 Ok(watcher::Event::InitApply(secret)) => listed.push(secret),
-                Ok(watcher::Event::InitDone) => followed.replace(std::mem::take(&mut listed), &wake),
+                Ok(watcher::Event::InitDone) => followed.replace(&std::mem::take(&mut listed), &wake),
                 Ok(watcher::Event::Apply(secret)) => {
                     followed.update(|by_uid| enter(by_uid, &secret));
                     wake_owner(&wake, &secret);
@@ -89,7 +89,7 @@ pub(super) fn follow(
 
 impl Secrets {
     /// Takes a new list over whole: what is not on it is gone.
-    fn replace(&self, listed: Vec<PartialObjectMeta<Secret>>, wake: &mpsc::UnboundedSender<KeyRef>) {
+    fn replace(&self, listed: &[PartialObjectMeta<Secret>], wake: &mpsc::UnboundedSender<KeyRef>) {
         let mut by_uid = HashMap::new();
         listed.iter().for_each(|secret| enter(&mut by_uid, secret));
         self.update(|old| *old = by_uid);
@@ -117,7 +117,8 @@ fn remove(by_uid: &mut HashMap<String, SecretsOfKey>, secret: &PartialObjectMeta
 }
 
 fn wake_owner(wake: &mpsc::UnboundedSender<KeyRef>, secret: &PartialObjectMeta<Secret>) {
-    if let (Some(name), Some(namespace)) = (secret.annotations().get(APIKEY_NAME_ANNOTATION), &secret.meta().namespace) {
+    if let (Some(name), Some(namespace)) = (secret.annotations().get(APIKEY_NAME_ANNOTATION), &secret.meta().namespace)
+    {
         // Nobody listens any more once the controller stops.
         let _ = wake.send(KeyRef::new(name).within(namespace));
     }

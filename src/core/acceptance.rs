@@ -66,19 +66,13 @@ pub struct Rejection {
 impl Rejection {
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-        }
+        Self { reason, message: message.into() }
     }
 
     /// Fields in use that this version of Keyturn does not act on.
     #[must_use]
     pub fn not_yet_supported(fields: &[&'static str]) -> Self {
-        let message = format!(
-            "{} cannot be honoured by this version of Keyturn yet; remove it",
-            fields.join(", ")
-        );
+        let message = format!("{} cannot be honoured by this version of Keyturn yet; remove it", fields.join(", "));
         Self::new(Reason::NotYetSupported, message)
     }
 }
@@ -133,18 +127,10 @@ pub struct Grant {
 /// The first thing that is wrong.
 pub fn accept(key: &Key, policies: &Policies) -> Result<Accepted, Rejection> {
     let Grant { api, tier, scopes } = grant(key.into(), policies)?;
-    let inherited = tier
-        .as_ref()
-        .map_or(Schedule::default(), |tier| tier.schedule);
+    let inherited = tier.as_ref().map_or_else(Schedule::default, |tier| tier.schedule);
     let schedule = key.rotation.or(inherited).or(api.default_schedule);
     let expires_at = expiry(key.expires_at, key.created_at, &api);
-    Ok(Accepted {
-        api,
-        tier,
-        scopes,
-        expires_at,
-        schedule,
-    })
+    Ok(Accepted { api, tier, scopes, expires_at, schedule })
 }
 
 /// Judges the part of a key that it may share with others.
@@ -171,46 +157,31 @@ fn api_of(claim: Claim<'_>, policies: &Policies) -> Result<Arc<Api>, Rejection> 
     match policies.apis.get(claim.api) {
         Some(Ok(api)) => Ok(Arc::clone(api)),
         Some(Err(cause)) => {
-            let message = format!(
-                "spec.apiRef: ProtectedApi {} is not accepted ({cause}); correct it",
-                claim.api
-            );
+            let message = format!("spec.apiRef: ProtectedApi {} is not accepted ({cause}); correct it", claim.api);
             Err(Rejection::new(Reason::ApiNotAccepted, message))
         }
         None => {
-            let message = format!(
-                "spec.apiRef: there is no ProtectedApi {}; create it or correct the name",
-                claim.api
-            );
+            let message = format!("spec.apiRef: there is no ProtectedApi {}; create it or correct the name", claim.api);
             Err(Rejection::new(Reason::ApiNotFound, message))
         }
     }
 }
 
-fn tier_of(
-    claim: Claim<'_>,
-    api: &Api,
-    policies: &Policies,
-) -> Result<Option<Arc<Tier>>, Rejection> {
+fn tier_of(claim: Claim<'_>, api: &Api, policies: &Policies) -> Result<Option<Arc<Tier>>, Rejection> {
     let (field, name) = match (claim.tier, &api.default_tier) {
         (Some(name), _) => ("spec.tier", name),
         (None, Some(name)) => ("the API's spec.defaultTier", name),
         (None, None) => return Ok(None),
     };
-    let object = ObjectName {
-        namespace: Arc::clone(&api.name.namespace),
-        name: Arc::clone(name),
-    };
+    let object = ObjectName { namespace: Arc::clone(&api.name.namespace), name: Arc::clone(name) };
     match policies.tiers.get(&object) {
         Some(Ok(tier)) => Ok(Some(Arc::clone(tier))),
         Some(Err(cause)) => {
-            let message =
-                format!("{field}: ApiKeyTier {object} is not accepted ({cause}); correct it");
+            let message = format!("{field}: ApiKeyTier {object} is not accepted ({cause}); correct it");
             Err(Rejection::new(Reason::TierNotAllowed, message))
         }
         None => {
-            let message =
-                format!("{field}: there is no ApiKeyTier {object}; create it or correct the name");
+            let message = format!("{field}: there is no ApiKeyTier {object}; create it or correct the name");
             Err(Rejection::new(Reason::TierNotFound, message))
         }
     }
@@ -219,22 +190,15 @@ fn tier_of(
 fn scopes_of(claim: Claim<'_>, api: &Api, policies: &Policies) -> Result<ScopeSet, Rejection> {
     let mut scopes = claim.scopes.unwrap_or(&api.default_scopes).to_vec();
     for name in claim.roles {
-        let object = ObjectName {
-            namespace: Arc::clone(&api.name.namespace),
-            name: Arc::clone(name),
-        };
+        let object = ObjectName { namespace: Arc::clone(&api.name.namespace), name: Arc::clone(name) };
         match policies.roles.get(&object) {
             Some(Ok(role)) => scopes.extend(role.scopes.iter().cloned()),
             Some(Err(cause)) => {
-                let message = format!(
-                    "spec.roles: ApiKeyRole {object} is not accepted ({cause}); correct it"
-                );
+                let message = format!("spec.roles: ApiKeyRole {object} is not accepted ({cause}); correct it");
                 return Err(Rejection::new(Reason::RoleNotAccepted, message));
             }
             None => {
-                let message = format!(
-                    "spec.roles: there is no ApiKeyRole {object}; create it or correct the name"
-                );
+                let message = format!("spec.roles: there is no ApiKeyRole {object}; create it or correct the name");
                 return Err(Rejection::new(Reason::RoleNotFound, message));
             }
         }
@@ -255,19 +219,14 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3_600);
 
     fn scopes(texts: &[&str]) -> Vec<Scope> {
-        texts
-            .iter()
-            .map(|text| Scope::parse(text).unwrap())
-            .collect()
+        texts.iter().map(|text| Scope::parse(text).unwrap()).collect()
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "this is how policies hold it")]
     fn api(change: impl FnOnce(&mut Api)) -> Result<Arc<Api>, Rejection> {
         let mut api = Api {
             name: ObjectName::new("speech", "transcripts"),
-            key_format: KeyFormat {
-                prefix: "sk".into(),
-                length: 32,
-            },
+            key_format: KeyFormat { prefix: "sk".into(), length: 32 },
             credentials: vec![],
             default_tier: None,
             default_schedule: Schedule::default(),
@@ -287,31 +246,15 @@ mod tests {
         let invalid = || Rejection::new(Reason::Invalid, "nonsense");
         let pro = Tier {
             name: "pro".into(),
-            schedule: Schedule {
-                interval: Some(HOUR * 24),
-                grace_period: Some(HOUR),
-            },
+            schedule: Schedule { interval: Some(HOUR * 24), grace_period: Some(HOUR) },
             ..Tier::default()
         };
-        let reader = Role {
-            scopes: scopes(&["read", "base"]),
-        };
+        let reader = Role { scopes: scopes(&["read", "base"]) };
         let named = |name| ObjectName::new("speech", name);
         Policies {
-            apis: api
-                .into_iter()
-                .map(|api| (named("transcripts"), api))
-                .collect(),
-            tiers: [
-                (named("pro"), Ok(Arc::new(pro))),
-                (named("broken"), Err(invalid())),
-            ]
-            .into(),
-            roles: [
-                (named("reader"), Ok(Arc::new(reader))),
-                (named("broken"), Err(invalid())),
-            ]
-            .into(),
+            apis: api.into_iter().map(|api| (named("transcripts"), api)).collect(),
+            tiers: [(named("pro"), Ok(Arc::new(pro))), (named("broken"), Err(invalid()))].into(),
+            roles: [(named("reader"), Ok(Arc::new(reader))), (named("broken"), Err(invalid()))].into(),
         }
     }
 
@@ -418,10 +361,7 @@ mod tests {
     fn the_keys_tier_wins_over_the_apis() {
         let policies = policies(Some(api(|api| api.default_tier = Some("gold".into()))));
         let accepted = accept(&key(|key| key.tier = Some("pro".into())), &policies).unwrap();
-        assert_eq!(
-            accepted.tier.as_deref().map(|tier| &*tier.name),
-            Some("pro")
-        );
+        assert_eq!(accepted.tier.as_deref().map(|tier| &*tier.name), Some("pro"));
     }
 
     #[test]
@@ -434,14 +374,8 @@ mod tests {
             key.tier = Some("pro".into());
             key.rotation.grace_period = Some(HOUR * 3);
         });
-        for (key, interval, grace_period) in [
-            (own, HOUR * 24, HOUR * 3),
-            (key(|_| {}), HOUR * 48, HOUR * 2),
-        ] {
-            let expected = Schedule {
-                interval: Some(interval),
-                grace_period: Some(grace_period),
-            };
+        for (key, interval, grace_period) in [(own, HOUR * 24, HOUR * 3), (key(|_| {}), HOUR * 48, HOUR * 2)] {
+            let expected = Schedule { interval: Some(interval), grace_period: Some(grace_period) };
             assert_eq!(accept(&key, &policies).unwrap().schedule, expected);
         }
     }

@@ -6,9 +6,7 @@ use ipnet::IpNet;
 
 /// A string that is neither an address nor a range in CIDR notation.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "{0:?} is neither an IP address nor a CIDR range; write 203.0.113.7, 10.0.0.0/8 or 2001:db8::/32"
-)]
+#[error("{0:?} is neither an IP address nor a CIDR range; write 203.0.113.7, 10.0.0.0/8 or 2001:db8::/32")]
 pub struct AddressError(pub String);
 
 /// Addresses and ranges, IPv4 and IPv6. Host bits of a range are masked; an IPv4-mapped IPv6 range counts as
@@ -21,21 +19,13 @@ impl AddressSet {
     ///
     /// # Errors
     /// The first entry that is neither an address nor a range.
-    pub fn parse<S: AsRef<str>>(
-        entries: impl IntoIterator<Item = S>,
-    ) -> Result<Self, AddressError> {
+    pub fn parse<S: AsRef<str>>(entries: impl IntoIterator<Item = S>) -> Result<Self, AddressError> {
         let parse = |entry: S| -> Result<IpNet, AddressError> {
             let entry = entry.as_ref();
-            let net = entry
-                .parse::<IpNet>()
-                .ok()
-                .or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from));
+            let net = entry.parse::<IpNet>().ok().or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from));
             net.map(unmap).ok_or_else(|| AddressError(entry.to_owned()))
         };
-        let mut nets = entries
-            .into_iter()
-            .map(parse)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut nets = entries.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         nets = IpNet::aggregate(&nets);
         Ok(Self(nets.into()))
     }
@@ -58,12 +48,9 @@ fn unmap(net: IpNet) -> IpNet {
     let IpNet::V6(v6) = net else {
         return net.trunc();
     };
-    match (
-        v6.network().to_ipv4_mapped(),
-        v6.prefix_len().checked_sub(96),
-    ) {
+    match (v6.network().to_ipv4_mapped(), v6.prefix_len().checked_sub(96)) {
         (Some(v4), Some(prefix)) => {
-            ipnet::Ipv4Net::new(v4, prefix).map_or(net.trunc(), |net| IpNet::V4(net).trunc())
+            ipnet::Ipv4Net::new(v4, prefix).map_or_else(|_| net.trunc(), |net| IpNet::V4(net).trunc())
         }
         _ => net.trunc(),
     }
@@ -74,9 +61,7 @@ mod tests {
     use super::*;
 
     fn admits(entries: &[&str], address: &str) -> bool {
-        AddressSet::parse(entries)
-            .unwrap()
-            .admits(address.parse().unwrap())
+        AddressSet::parse(entries).unwrap().admits(address.parse().unwrap())
     }
 
     #[test]
@@ -103,19 +88,8 @@ mod tests {
 
     #[test]
     fn names_the_entry_that_is_wrong() {
-        for entry in [
-            "10.0.0.0/33",
-            "10.0.0",
-            "host",
-            "",
-            "10.0.0.1 ",
-            "2001:db8::/129",
-        ] {
-            assert_eq!(
-                AddressSet::parse([entry]),
-                Err(AddressError(entry.to_owned())),
-                "{entry}"
-            );
+        for entry in ["10.0.0.0/33", "10.0.0", "host", "", "10.0.0.1 ", "2001:db8::/129"] {
+            assert_eq!(AddressSet::parse([entry]), Err(AddressError(entry.to_owned())), "{entry}");
         }
     }
 }

@@ -59,10 +59,7 @@ impl Pepper {
             return None;
         }
         let state = Hmac::new_from_slice(secret).ok()?;
-        Some(Self {
-            name: name.into(),
-            state,
-        })
+        Some(Self { name: name.into(), state })
     }
 
     /// The name that `status.versions[].pepper` refers to.
@@ -101,19 +98,13 @@ impl Pepper {
 
 impl fmt::Debug for Pepper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pepper")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Pepper").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|b| [b >> 4, b & 15])
-        .map(|n| char::from(DIGITS[usize::from(n)]))
-        .collect()
+    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|n| char::from(DIGITS[usize::from(n)])).collect()
 }
 
 fn nibble(digit: u8) -> Option<u8> {
@@ -142,14 +133,7 @@ mod tests {
     fn hex_round_trips_and_refuses_everything_else() {
         let digest = Pepper::new("p1", &[1; 32]).unwrap().digest_of(b"x");
         assert_eq!(Digest::from_hex(&digest.to_hex()), Some(digest));
-        for text in [
-            "",
-            "00",
-            &"G".repeat(64),
-            &"A".repeat(64),
-            &"0".repeat(63),
-            &"é".repeat(32),
-        ] {
+        for text in ["", "00", &"G".repeat(64), &"A".repeat(64), &"0".repeat(63), &"é".repeat(32)] {
             assert_eq!(Digest::from_hex(text), None, "{text}");
         }
     }
@@ -167,10 +151,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_pepper() {
-        let shown = format!(
-            "{:?}",
-            Pepper::new("p1", b"0123456789abcdef0123456789abcdef").unwrap()
-        );
+        let shown = format!("{:?}", Pepper::new("p1", b"0123456789abcdef0123456789abcdef").unwrap());
         assert_eq!(shown, "Pepper { name: \"p1\", .. }");
     }
 }

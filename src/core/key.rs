@@ -89,12 +89,9 @@ impl KeyFormat {
         environment: Environment,
         fill: impl FnMut(&mut [u8]) -> Result<(), E>,
     ) -> Result<PlainKey, E> {
-        let length = self
-            .length
-            .clamp(*PAYLOAD_LENGTHS.start(), *PAYLOAD_LENGTHS.end());
+        let length = self.length.clamp(*PAYLOAD_LENGTHS.start(), *PAYLOAD_LENGTHS.end());
         // Reserved at once: growing would leave copies behind that nobody wipes.
-        let mut text =
-            String::with_capacity(self.prefix.len() + 6 + usize::from(length) + CHECKSUM_LENGTH);
+        let mut text = String::with_capacity(self.prefix.len() + 6 + usize::from(length) + CHECKSUM_LENGTH);
         text.push_str(&self.prefix);
         text.push('_');
         text.push_str(environment.as_str());
@@ -112,10 +109,7 @@ impl KeyFormat {
         let Some(rest) = presented.strip_prefix(self.prefix.as_bytes()) else {
             return false;
         };
-        let Some(payload) = rest
-            .strip_prefix(b"_live_")
-            .or_else(|| rest.strip_prefix(b"_test_"))
-        else {
+        let Some(payload) = rest.strip_prefix(b"_live_").or_else(|| rest.strip_prefix(b"_test_")) else {
             return false;
         };
         let lengths = usize::from(*PAYLOAD_LENGTHS.start())..=usize::from(*PAYLOAD_LENGTHS.end());
@@ -143,11 +137,7 @@ pub fn mint_id<E>(fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<String
 
 /// Appends uniformly distributed base62 characters: bytes from 248 on are drawn again, since 256 is no
 /// multiple of 62.
-fn push_random<E>(
-    text: &mut String,
-    count: usize,
-    mut fill: impl FnMut(&mut [u8]) -> Result<(), E>,
-) -> Result<(), E> {
+fn push_random<E>(text: &mut String, count: usize, mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
     let mut missing = count;
     let mut bytes = Zeroizing::new([0; 64]);
     while missing > 0 {
@@ -179,10 +169,7 @@ mod tests {
     use super::*;
 
     fn format(prefix: &str, length: u8) -> KeyFormat {
-        KeyFormat {
-            prefix: prefix.into(),
-            length,
-        }
+        KeyFormat { prefix: prefix.into(), length }
     }
 
     /// A deterministic stream of bytes that covers all values.
@@ -198,9 +185,7 @@ mod tests {
     }
 
     fn mint(prefix: &str, length: u8, seed: u8) -> PlainKey {
-        format(prefix, length)
-            .mint(Environment::Live, counter(seed))
-            .unwrap()
+        format(prefix, length).mint(Environment::Live, counter(seed)).unwrap()
     }
 
     #[test]
@@ -263,12 +248,7 @@ mod tests {
 
     #[test]
     fn an_entropy_failure_is_handed_on() {
-        assert_eq!(
-            format("sk", 32)
-                .mint(Environment::Test, |_| Err("no entropy"))
-                .err(),
-            Some("no entropy")
-        );
+        assert_eq!(format("sk", 32).mint(Environment::Test, |_| Err("no entropy")).err(), Some("no entropy"));
     }
 
     #[test]

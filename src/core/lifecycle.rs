@@ -244,11 +244,7 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
         Some(Step::Record { record, .. }) => record,
         _ => &world.record,
     };
-    Plan {
-        report: report(world, record, now),
-        next_look: next_look(world, record, now),
-        step,
-    }
+    Plan { report: report(world, record, now), next_look: next_look(world, record, now), step }
 }
 
 fn next_step(world: &World<'_>, now: Timestamp) -> Option<Step> {
@@ -284,27 +280,16 @@ fn next_step(world: &World<'_>, now: Timestamp) -> Option<Step> {
 /// Permanent: the record first, so that un-revoking is refused from then on; then every string goes.
 fn finish_revocation(world: &World<'_>, now: Timestamp) -> Option<Step> {
     if world.record.revocation.is_none() {
-        let revocation = Some(Revocation {
-            at: now,
-            reversible: false,
-        });
-        let record = Record {
-            revocation,
-            versions: world.record.versions.clone().abandon_staged(),
-            ..world.record.clone()
-        };
-        return Some(Step::Record {
-            record,
-            event: Some(Event::Revoked),
-        });
+        let revocation = Some(Revocation { at: now, reversible: false });
+        let record =
+            Record { revocation, versions: world.record.versions.clone().abandon_staged(), ..world.record.clone() };
+        return Some(Step::Record { record, event: Some(Event::Revoked) });
     }
     if let Some(step) = delete_leftover(world) {
         return Some(step);
     }
     if matches!(world.secret, Secret::Ours { .. }) {
-        return Some(Step::DeleteSecret {
-            name: Arc::clone(&world.key.secret_name),
-        });
+        return Some(Step::DeleteSecret { name: Arc::clone(&world.key.secret_name) });
     }
     delete_moved(world)
 }
@@ -320,63 +305,33 @@ fn settle_graces(world: &World<'_>, accepted: Option<&Accepted>, now: Timestamp)
     }
     let ended = versions.iter().find(|version| {
         version.state == VersionState::Grace
-            && settled
-                .by_number(version.number)
-                .is_some_and(|settled| settled.state == VersionState::Retired)
+            && settled.by_number(version.number).is_some_and(|settled| settled.state == VersionState::Retired)
     });
-    let event = ended.map(|version| Event::GraceEnded {
-        number: version.number,
-    });
-    Some(Step::Record {
-        record: Record {
-            versions: settled,
-            ..world.record.clone()
-        },
-        event,
-    })
+    let event = ended.map(|version| Event::GraceEnded { number: version.number });
+    Some(Step::Record { record: Record { versions: settled, ..world.record.clone() }, event })
 }
 
 /// Steps 3 to 5 for a version that is known to verifiers but not yet current.
-fn finish_staged(
-    world: &World<'_>,
-    accepted: &Accepted,
-    staged: &Version,
-    now: Timestamp,
-) -> Option<Step> {
+fn finish_staged(world: &World<'_>, accepted: &Accepted, staged: &Version, now: Timestamp) -> Option<Step> {
     let number = staged.number;
     if world.secret.is_in_order_for(number) {
         return Some(promote(world, accepted, staged, now));
     }
-    let kept = world
-        .staged
-        .iter()
-        .any(|kept| kept.number == number && kept.digest == Some(staged.digest));
+    let kept = world.staged.iter().any(|kept| kept.number == number && kept.digest == Some(staged.digest));
     if !kept && !is_kept(world, number) {
         let versions = world.record.versions.clone().abandon_staged();
         let event = Some(Event::StagedLost { number });
-        return Some(Step::Record {
-            record: Record {
-                versions,
-                ..world.record.clone()
-            },
-            event,
-        });
+        return Some(Step::Record { record: Record { versions, ..world.record.clone() }, event });
     }
     if world.secret == Secret::Foreign {
         return None;
     }
     if world.known_to_verifiers {
-        return Some(Step::Publish {
-            number,
-            event: None,
-        });
+        return Some(Step::Publish { number, event: None });
     }
     let at_most = LONGEST_WAIT.saturating_sub(world.waited);
     if at_most.is_zero() {
-        return Some(Step::Publish {
-            number,
-            event: Some(Event::VerifiersBehind { number }),
-        });
+        return Some(Step::Publish { number, event: Some(Event::VerifiersBehind { number }) });
     }
     Some(Step::AwaitVerifiers { at_most })
 }
@@ -386,36 +341,17 @@ fn promote(world: &World<'_>, accepted: &Accepted, staged: &Version, now: Timest
     let first = world.record.last_rotated_at.is_none();
     // A request that was edited away meanwhile leaves the grace to what is said for all rotations.
     let grace = grace_after(world, accepted, staged.request.as_deref());
-    let grace = grace
-        .or_else(|| grace_after(world, accepted, None))
-        .unwrap_or_default();
+    let grace = grace.or_else(|| grace_after(world, accepted, None)).unwrap_or_default();
     let record = Record {
-        versions: world
-            .record
-            .versions
-            .clone()
-            .promote(now, grace, accepted.expires_at),
-        rotation_request: staged
-            .request
-            .clone()
-            .or_else(|| world.record.rotation_request.clone()),
-        last_rotated_at: Some(now),
-        secret_name: world
-            .record
-            .secret_name
-            .clone()
-            .or_else(|| Some(Arc::clone(&world.key.secret_name))),
+        versions: world.record.versions.clone().promote(now, grace, accepted.expires_at),
+        rotation_request: staged.request.clone().or_else(|| world.record.rotation_request.clone()),
+        // As it will be read back: what is computed from it must not change by being stored.
+        last_rotated_at: Some(rotation::next_whole_second(now)),
+        secret_name: world.record.secret_name.clone().or_else(|| Some(Arc::clone(&world.key.secret_name))),
         ..world.record.clone()
     };
-    let event = if first {
-        Event::Minted { number }
-    } else {
-        Event::Rotated { number }
-    };
-    Step::Record {
-        record,
-        event: Some(event),
-    }
+    let event = if first { Event::Minted { number } } else { Event::Rotated { number } };
+    Step::Record { record, event: Some(event) }
 }
 
 /// The first version, and one for a string that is nowhere any more.
@@ -438,28 +374,17 @@ fn cause_to_rotate(world: &World<'_>, accepted: &Accepted, now: Timestamp) -> Op
 /// Steps 1 and 2.
 fn stage(world: &World<'_>, accepted: &Accepted, cause: Option<Cause>, now: Timestamp) -> Step {
     let number = world.record.versions.next_number();
-    let Some((staged, minted)) = world
-        .staged
-        .iter()
-        .find_map(|staged| Some((staged, staged.fresh.as_ref()?)))
-    else {
+    let Some((staged, minted)) = world.staged.iter().find_map(|staged| Some((staged, staged.fresh.as_ref()?))) else {
         // What an interrupted run left behind: nobody knows its string, and its name is needed.
         let left = world.staged.iter().find(|staged| staged.number >= number);
         return match left {
-            Some(left) => Step::DeleteStaged {
-                number: left.number,
-                uid: Arc::clone(&left.uid),
-            },
+            Some(left) => Step::DeleteStaged { number: left.number, uid: Arc::clone(&left.uid) },
             None => Step::Stage { number },
         };
     };
     // The request that is there at the first mint counts as answered.
     let first = world.record.last_rotated_at.is_none();
-    let request = if first {
-        world.key.rotation_request.as_ref()
-    } else {
-        open_request(world)
-    };
+    let request = if first { world.key.rotation_request.as_ref() } else { open_request(world) };
     let request = request.map(|request| Arc::clone(&request.id));
     let grace = grace_after(world, accepted, request.as_deref()).unwrap_or_default();
     let version = Version {
@@ -473,47 +398,22 @@ fn stage(world: &World<'_>, accepted: &Accepted, cause: Option<Cause>, now: Time
         superseded_at: None,
         request,
     };
-    let before = world
-        .record
-        .versions
-        .clone()
-        .settle(now, accepted.expires_at, |_| None);
+    let before = world.record.versions.clone().settle(now, accepted.expires_at, |_| None);
     let versions = before.clone().stage(version, grace);
-    let cut = before
-        .iter()
-        .find(|old| old.is_accepted(now) && versions.by_number(old.number).is_none());
+    let cut = before.iter().find(|old| old.is_accepted(now) && versions.by_number(old.number).is_none());
     let event = match (cut, cause) {
         (Some(cut), _) => Event::GraceCut { number: cut.number },
-        (None, Some(cause)) => Event::RotationStarted {
-            number: staged.number,
-            cause,
-        },
-        (None, None) => Event::Minting {
-            number: staged.number,
-        },
+        (None, Some(cause)) => Event::RotationStarted { number: staged.number, cause },
+        (None, None) => Event::Minting { number: staged.number },
     };
-    let id = world
-        .record
-        .id
-        .clone()
-        .or_else(|| Some(Arc::clone(&minted.id)));
-    Step::Record {
-        record: Record {
-            id,
-            versions,
-            ..world.record.clone()
-        },
-        event: Some(event),
-    }
+    let id = world.record.id.clone().or_else(|| Some(Arc::clone(&minted.id)));
+    Step::Record { record: Record { id, versions, ..world.record.clone() }, event: Some(event) }
 }
 
 /// Step 6, and what interrupted runs left behind.
 fn delete_leftover(world: &World<'_>) -> Option<Step> {
     let left = world.staged.first()?;
-    Some(Step::DeleteStaged {
-        number: left.number,
-        uid: Arc::clone(&left.uid),
-    })
+    Some(Step::DeleteStaged { number: left.number, uid: Arc::clone(&left.uid) })
 }
 
 /// Puts right what was changed by hand, and follows a new name or data key with the same string.
@@ -522,41 +422,26 @@ fn maintain_secret(world: &World<'_>) -> Option<Step> {
     if !world.secret.is_in_order_for(current.number) {
         let number = current.number;
         let moved = world.secret == Secret::Absent;
-        return Some(Step::Publish {
-            number,
-            event: (!moved).then_some(Event::SecretCorrected { number }),
-        });
+        return Some(Step::Publish { number, event: (!moved).then_some(Event::SecretCorrected { number }) });
     }
     if let Some(step) = delete_moved(world) {
         return Some(step);
     }
     let secret_name = Some(Arc::clone(&world.key.secret_name));
     if world.record.secret_name != secret_name {
-        return Some(Step::Record {
-            record: Record {
-                secret_name,
-                ..world.record.clone()
-            },
-            event: None,
-        });
+        return Some(Step::Record { record: Record { secret_name, ..world.record.clone() }, event: None });
     }
     None
 }
 
 fn delete_moved(world: &World<'_>) -> Option<Step> {
     let moved = world.moved_secrets.first()?;
-    Some(Step::DeleteSecret {
-        name: Arc::clone(&moved.name),
-    })
+    Some(Step::DeleteSecret { name: Arc::clone(&moved.name) })
 }
 
 /// Whether the string of this version stands in one of the key's Secrets.
 fn is_kept(world: &World<'_>, number: u32) -> bool {
-    world.secret.holds(number)
-        || world
-            .moved_secrets
-            .iter()
-            .any(|moved| moved.holds.contains(&number))
+    world.secret.holds(number) || world.moved_secrets.iter().any(|moved| moved.holds.contains(&number))
 }
 
 /// A request in the manifest that has not been answered.
@@ -565,30 +450,16 @@ fn open_request<'a>(world: &World<'a>) -> Option<&'a super::policy::RotationRequ
     (world.record.rotation_request.as_ref() != Some(&request.id)).then_some(request)
 }
 
-fn grace_after(
-    world: &World<'_>,
-    accepted: &Accepted,
-    successor_request: Option<&str>,
-) -> Option<Duration> {
-    rotation::grace(
-        successor_request,
-        world.key.rotation_request.as_ref(),
-        &accepted.schedule,
-    )
+fn grace_after(world: &World<'_>, accepted: &Accepted, successor_request: Option<&str>) -> Option<Duration> {
+    rotation::grace(successor_request, world.key.rotation_request.as_ref(), &accepted.schedule)
 }
 
 fn is_revoked(world: &World<'_>) -> bool {
-    world.key.revoked
-        || world
-            .record
-            .revocation
-            .is_some_and(|revocation| !revocation.reversible)
+    world.key.revoked || world.record.revocation.is_some_and(|revocation| !revocation.reversible)
 }
 
 fn has_expired(accepted: &Accepted, now: Timestamp) -> bool {
-    accepted
-        .expires_at
-        .is_some_and(|expires_at| expires_at <= now)
+    accepted.expires_at.is_some_and(|expires_at| expires_at <= now)
 }
 
 /// When the schedule asks for the next version; a disabled key's waits.
@@ -596,11 +467,7 @@ fn rotation_due(key: &Key, accepted: &Accepted, record: &Record) -> Option<Times
     if !key.enabled {
         return None;
     }
-    Some(rotation::due(
-        &key.uid,
-        record.last_rotated_at?,
-        accepted.schedule.interval?,
-    ))
+    Some(rotation::due(&key.uid, record.last_rotated_at?, accepted.schedule.interval?))
 }
 
 fn report(world: &World<'_>, record: &Record, now: Timestamp) -> Report {
@@ -609,13 +476,8 @@ fn report(world: &World<'_>, record: &Record, now: Timestamp) -> Report {
     let expires_at = accepted.ok().and_then(|accepted| accepted.expires_at);
     let expired = accepted.is_ok_and(|accepted| has_expired(accepted, now));
     let taken = !revoked && !expired && world.secret == Secret::Foreign;
-    let accepted = accepted.map(|_| ()).map_err(Clone::clone).and_then(|()| {
-        if taken {
-            Err(name_taken(world))
-        } else {
-            Ok(())
-        }
-    });
+    let accepted =
+        accepted.map(|_| ()).map_err(Clone::clone).and_then(|()| if taken { Err(name_taken(world)) } else { Ok(()) });
     let current = record.versions.current();
     let state = if revoked {
         State::Revoked
@@ -640,20 +502,12 @@ fn report(world: &World<'_>, record: &Record, now: Timestamp) -> Report {
         _ => SecretState::Lost,
     };
     let next_rotation_at = match state {
-        State::Active | State::Rotating => world
-            .acceptance
-            .as_ref()
-            .ok()
-            .and_then(|accepted| rotation_due(world.key, accepted, record)),
+        State::Active | State::Rotating => {
+            world.acceptance.as_ref().ok().and_then(|accepted| rotation_due(world.key, accepted, record))
+        }
         _ => None,
     };
-    Report {
-        state,
-        accepted,
-        secret,
-        expires_at,
-        next_rotation_at,
-    }
+    Report { state, accepted, secret, expires_at, next_rotation_at }
 }
 
 fn name_taken(world: &World<'_>) -> Rejection {
@@ -668,13 +522,8 @@ fn next_look(world: &World<'_>, record: &Record, now: Timestamp) -> Option<Times
     if is_revoked(world) {
         return None;
     }
-    let alive = world
-        .acceptance
-        .as_ref()
-        .ok()
-        .filter(|accepted| !has_expired(accepted, now));
-    let taken = (alive.is_some() && world.secret == Secret::Foreign)
-        .then(|| rotation::after(now, TAKEN_NAME_POLL));
+    let alive = world.acceptance.as_ref().ok().filter(|accepted| !has_expired(accepted, now));
+    let taken = (alive.is_some() && world.secret == Secret::Foreign).then(|| rotation::after(now, TAKEN_NAME_POLL));
     let instants = [
         record.versions.next_grace_end(),
         alive.and_then(|accepted| accepted.expires_at),

@@ -28,9 +28,7 @@ impl PathError {
             Self::EmptySegment => "the path has an empty segment",
             Self::DotSegment => "the path has a dot segment",
             Self::Character => "the path has a character that servers treat differently",
-            Self::EncodedCharacter => {
-                "the path has an encoded character that servers treat differently"
-            }
+            Self::EncodedCharacter => "the path has an encoded character that servers treat differently",
             Self::BrokenEncoding => "the path has a broken percent-encoding",
             Self::EncodedTwice => "the path is encoded twice",
             Self::NotUtf8 => "the path is not UTF-8",
@@ -41,12 +39,7 @@ impl PathError {
 /// Splits a request target in origin form (RFC 9112, section 3.2.1) at its first `?`.
 #[must_use]
 pub fn split(target: &[u8]) -> (&[u8], Option<&[u8]>) {
-    target
-        .iter()
-        .position(|byte| *byte == b'?')
-        .map_or((target, None), |at| {
-            (&target[..at], Some(&target[at + 1..]))
-        })
+    target.iter().position(|byte| *byte == b'?').map_or((target, None), |at| (&target[..at], Some(&target[at + 1..])))
 }
 
 /// The path of a request target: without its query, percent-decoded once, one trailing slash dropped. Borrows
@@ -75,20 +68,14 @@ pub fn of_target(target: &[u8]) -> Result<Cow<'_, str>, PathError> {
         }
     }
     let last = &path[segment + 1..];
-    let path = if last.is_empty() && path.len() > 1 {
-        &path[..path.len() - 1]
-    } else {
-        path
-    };
+    let path = if last.is_empty() && path.len() > 1 { &path[..path.len() - 1] } else { path };
     if last == b"." || last == b".." {
         return Err(PathError::DotSegment);
     }
     if encoded {
         return decode(path).map(Cow::Owned);
     }
-    std::str::from_utf8(path)
-        .map(Cow::Borrowed)
-        .map_err(|_| PathError::NotUtf8)
+    std::str::from_utf8(path).map(Cow::Borrowed).map_err(|_| PathError::NotUtf8)
 }
 
 fn check_segment(segment: &[u8]) -> Result<(), PathError> {
@@ -118,10 +105,7 @@ fn decode(path: &[u8]) -> Result<String, PathError> {
             _ => decoded.push(byte),
         }
     }
-    if decoded
-        .windows(3)
-        .any(|octets| octets[0] == b'%' && octet(&octets[1..]).is_some())
-    {
+    if decoded.windows(3).any(|octets| octets[0] == b'%' && octet(&octets[1..]).is_some()) {
         return Err(PathError::EncodedTwice);
     }
     let decoded = String::from_utf8(decoded).map_err(|_| PathError::NotUtf8)?;
@@ -210,20 +194,13 @@ mod tests {
             ("/a%25/b", "/a%/b"),
             ("/a:b@c,d=e!f$g&h'i(j)*+~_-", "/a:b@c,d=e!f$g&h'i(j)*+~_-"),
         ] {
-            assert_eq!(
-                of_target(target.as_bytes()).as_deref(),
-                Ok(expected),
-                "{target}"
-            );
+            assert_eq!(of_target(target.as_bytes()).as_deref(), Ok(expected), "{target}");
         }
     }
 
     #[test]
     fn a_path_without_encoding_is_borrowed() {
-        assert!(matches!(
-            of_target(b"/v1/models/a?b=%20"),
-            Ok(Cow::Borrowed("/v1/models/a"))
-        ));
+        assert!(matches!(of_target(b"/v1/models/a?b=%20"), Ok(Cow::Borrowed("/v1/models/a"))));
     }
 
     #[test]

@@ -24,10 +24,7 @@ pub struct ObjectName {
 impl ObjectName {
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 }
 
@@ -132,10 +129,7 @@ pub struct Api {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Credential {
     /// A header (lower-case name); with a scheme, the value is `<scheme> <key>` (RFC 9110, section 11.4).
-    Header {
-        name: Arc<str>,
-        scheme: Option<Arc<str>>,
-    },
+    Header { name: Arc<str>, scheme: Option<Arc<str>> },
     /// A query parameter of the original request.
     Query { name: Arc<str> },
 }

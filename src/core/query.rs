@@ -43,17 +43,9 @@ impl Query {
     pub fn parse(text: &str) -> Result<Self, QueryError> {
         // Characters, not bytes: a byte outside ASCII is refused by its own message.
         if text.chars().count() > MAX_LENGTH {
-            return Err(QueryError {
-                position: MAX_LENGTH,
-                message: "a query has at most 1000 characters",
-            });
+            return Err(QueryError { position: MAX_LENGTH, message: "a query has at most 1000 characters" });
         }
-        let parser = Parser {
-            text,
-            at: 0,
-            open: Vec::new(),
-            level: Level::default(),
-        };
+        let parser = Parser { text, at: 0, open: Vec::new(), level: Level::default() };
         parser.run()
     }
 
@@ -68,11 +60,7 @@ impl Query {
     }
 
     fn write_part(&self, f: &mut fmt::Formatter<'_>, parenthesised: bool) -> fmt::Result {
-        if parenthesised {
-            write!(f, "({self})")
-        } else {
-            write!(f, "{self}")
-        }
+        if parenthesised { write!(f, "({self})") } else { write!(f, "{self}") }
     }
 }
 
@@ -130,11 +118,7 @@ impl Level {
 
 /// A list of one is what it holds; only an empty list is nothing.
 fn joined(mut parts: Vec<Query>, join: fn(Box<[Query]>) -> Query) -> Option<Query> {
-    if parts.len() > 1 {
-        Some(join(parts.into()))
-    } else {
-        parts.pop()
-    }
+    if parts.len() > 1 { Some(join(parts.into())) } else { parts.pop() }
 }
 
 /// Keeps open parentheses in a list of its own rather than on the call stack.
@@ -184,22 +168,13 @@ impl<'a> Parser<'a> {
             }
         }
         if let Some((position, _)) = self.open.pop() {
-            return Err(QueryError {
-                position,
-                message: "this ( is never closed",
-            });
+            return Err(QueryError { position, message: "this ( is never closed" });
         }
-        self.level.finish().ok_or(QueryError {
-            position: 0,
-            message: "a scope or ( is expected here",
-        })
+        self.level.finish().ok_or(QueryError { position: 0, message: "a scope or ( is expected here" })
     }
 
     fn skip_blanks(&mut self) -> usize {
-        self.at += self.text[self.at..]
-            .bytes()
-            .take_while(u8::is_ascii_whitespace)
-            .count();
+        self.at += self.text[self.at..].bytes().take_while(u8::is_ascii_whitespace).count();
         self.at
     }
 
@@ -215,10 +190,7 @@ impl<'a> Parser<'a> {
             }
             Some(_) => {
                 let message = "a scope has letters, digits and . _ - : * / only";
-                return Err(QueryError {
-                    position: self.at,
-                    message,
-                });
+                return Err(QueryError { position: self.at, message });
             }
         };
         self.at += length;
@@ -264,20 +236,12 @@ mod tests {
             ("(a", 0, "this ( is never closed"),
             ("a OR ((b)", 5, "this ( is never closed"),
             ("a)", 1, "there is no ( that this ) closes"),
-            (
-                "a & b",
-                2,
-                "a scope has letters, digits and . _ - : * / only",
-            ),
+            ("a & b", 2, "a scope has letters, digits and . _ - : * / only"),
             ("é", 0, "a scope has letters, digits and . _ - : * / only"),
             (&long, 6, "a scope has at most 128 characters"),
             (&longer, 1_000, "a query has at most 1000 characters"),
         ] {
-            assert_eq!(
-                Query::parse(text),
-                Err(QueryError { position, message }),
-                "{text}"
-            );
+            assert_eq!(Query::parse(text), Err(QueryError { position, message }), "{text}");
         }
     }
 
@@ -329,11 +293,7 @@ mod tests {
         let mut text = text.to_owned();
         while let Some(close) = text.find(')') {
             let open = text[..close].rfind('(').unwrap();
-            let inner = if naive(&text[open + 1..close], held) {
-                "1"
-            } else {
-                "0"
-            };
+            let inner = if naive(&text[open + 1..close], held) { "1" } else { "0" };
             text.replace_range(open..=close, inner);
         }
         let truth = |word: &str| word == "1" || held.contains(&word);

@@ -25,8 +25,7 @@ impl Rule {
     /// At most `limit` units of cost in any window. A window outside 1 ms to 720 h is brought to the nearer end.
     #[must_use]
     pub fn new(limit: u32, window: Duration) -> Self {
-        let window = u64::try_from(window.as_millis())
-            .map_or(MAX_WINDOW, |window| window.clamp(1, MAX_WINDOW));
+        let window = u64::try_from(window.as_millis()).map_or(MAX_WINDOW, |window| window.clamp(1, MAX_WINDOW));
         Self { limit, window }
     }
 
@@ -81,39 +80,22 @@ impl Cells {
     /// # Errors
     /// The limit has no room for the cost.
     pub fn charge(self, rule: Rule, now: Timestamp, cost: u32) -> Result<Self, Refusal> {
-        let Position {
-            cells,
-            elapsed,
-            behind,
-        } = self.at(rule, now);
+        let Position { cells, elapsed, behind } = self.at(rule, now);
         let used = cells.used(rule, elapsed) + product(cost, rule.window);
         if used > product(rule.limit, rule.window) {
             let wait = cells.wait(rule, elapsed, cost);
-            return Err(Refusal {
-                retry_after: wait.map(|wait| seconds(wait.saturating_add(behind))),
-            });
+            return Err(Refusal { retry_after: wait.map(|wait| seconds(wait.saturating_add(behind))) });
         }
-        Ok(Self {
-            current: cells.current.saturating_add(cost),
-            ..cells
-        })
+        Ok(Self { current: cells.current.saturating_add(cost), ..cells })
     }
 
     /// What is left at `now`.
     #[must_use]
     pub fn standing(self, rule: Rule, now: Timestamp) -> Standing {
-        let Position {
-            cells,
-            elapsed,
-            behind,
-        } = self.at(rule, now);
+        let Position { cells, elapsed, behind } = self.at(rule, now);
         let free = product(rule.limit, rule.window).saturating_sub(cells.used(rule, elapsed));
         let reset_after = match cells {
-            Self {
-                current: 0,
-                previous: 0,
-                ..
-            } => 0,
+            Self { current: 0, previous: 0, .. } => 0,
             Self { current: 0, .. } => rule.window - elapsed,
             _ => 2 * rule.window - elapsed,
         };
@@ -131,30 +113,14 @@ impl Cells {
         let number = now / rule.window;
         if number < self.number {
             let behind = (self.number.saturating_mul(rule.window)).saturating_sub(now);
-            return Position {
-                cells: self,
-                elapsed: 0,
-                behind,
-            };
+            return Position { cells: self, elapsed: 0, behind };
         }
         let cells = match number - self.number {
             0 => self,
-            1 => Self {
-                number,
-                current: 0,
-                previous: self.current,
-            },
-            _ => Self {
-                number,
-                current: 0,
-                previous: 0,
-            },
+            1 => Self { number, current: 0, previous: self.current },
+            _ => Self { number, current: 0, previous: 0 },
         };
-        Position {
-            cells,
-            elapsed: now - number * rule.window,
-            behind: 0,
-        }
+        Position { cells, elapsed: now - number * rule.window, behind: 0 }
     }
 
     /// `used × window`.
@@ -167,10 +133,7 @@ impl Cells {
         let room = rule.limit.checked_sub(cost)?;
         // In this cell the share of the previous one shrinks to nothing; what is in the current one stays.
         if let Some(room) = room.checked_sub(self.current) {
-            return Some(
-                rule.until_share_is(room, self.previous)
-                    .saturating_sub(elapsed),
-            );
+            return Some(rule.until_share_is(room, self.previous).saturating_sub(elapsed));
         }
         // In the next one the same happens to what is in the current one.
         Some(rule.window - elapsed + rule.until_share_is(room, self.current))
@@ -181,9 +144,7 @@ impl Rule {
     /// Milliseconds into a cell from which on no more than `room` of the `previous` cell's count weighs in:
     /// the smallest e with `previous × (window − e) ≤ room × window`.
     fn until_share_is(self, room: u32, previous: u32) -> u64 {
-        let weight = (u64::from(room) * self.window)
-            .checked_div(previous.into())
-            .unwrap_or(self.window);
+        let weight = (u64::from(room) * self.window).checked_div(previous.into()).unwrap_or(self.window);
         self.window.saturating_sub(weight)
     }
 }
@@ -202,17 +163,10 @@ fn product(count: u32, milliseconds: u64) -> u128 {
 }
 
 /// Milliseconds as whole seconds, rounded up.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "two windows are 5,184,000 s; more is brought to the end"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "two windows are 5,184,000 s; more is brought to the end")]
 const fn seconds(milliseconds: u64) -> u32 {
     let seconds = milliseconds.div_ceil(1_000);
-    if seconds > u32::MAX as u64 {
-        u32::MAX
-    } else {
-        seconds as u32
-    }
+    if seconds > u32::MAX as u64 { u32::MAX } else { seconds as u32 }
 }
 
 #[cfg(test)]
@@ -230,11 +184,7 @@ mod tests {
     }
 
     fn cells(number: u64, current: u32, previous: u32) -> Cells {
-        Cells {
-            number,
-            current,
-            previous,
-        }
+        Cells { number, current, previous }
     }
 
     #[test]
@@ -258,9 +208,7 @@ mod tests {
             (cells(10, 10, 0), 100_000, 10, Err(20)),
         ] {
             let charged = before.charge(rule(10, 10_000), at(now), cost);
-            let expected = expected.map_err(|seconds| Refusal {
-                retry_after: Some(seconds),
-            });
+            let expected = expected.map_err(|seconds| Refusal { retry_after: Some(seconds) });
             assert_eq!(charged, expected, "{before:?} at {now} for {cost}");
         }
     }
@@ -283,26 +231,14 @@ mod tests {
             (cells(10, 12, 12), 130_000, 10, 0),
         ] {
             let standing = cells.standing(rule(10, 10_000), at(now));
-            assert_eq!(
-                standing,
-                Standing {
-                    remaining,
-                    reset_after
-                },
-                "{cells:?} at {now}"
-            );
+            assert_eq!(standing, Standing { remaining, reset_after }, "{cells:?} at {now}");
         }
     }
 
     #[test]
     fn a_clock_that_steps_back_admits_nothing_and_says_when_it_will() {
         let full = cells(10, 10, 0);
-        assert_eq!(
-            full.charge(rule(10, 10_000), at(95_000), 1),
-            Err(Refusal {
-                retry_after: Some(16)
-            })
-        );
+        assert_eq!(full.charge(rule(10, 10_000), at(95_000), 1), Err(Refusal { retry_after: Some(16) }));
         assert!(full.charge(rule(10, 10_000), at(-5), 1).is_err());
     }
 
@@ -311,18 +247,9 @@ mod tests {
         let rule = Rule::new(u32::MAX, Duration::MAX);
         let full = cells(1, u32::MAX, u32::MAX);
         assert_eq!(rule.window_seconds(), 2_592_000);
-        assert_eq!(
-            full.charge(rule, at(2_592_000_000), u32::MAX),
-            Err(Refusal {
-                retry_after: Some(5_184_000)
-            })
-        );
+        assert_eq!(full.charge(rule, at(2_592_000_000), u32::MAX), Err(Refusal { retry_after: Some(5_184_000) }));
         assert_eq!(full.standing(rule, Timestamp::MAX).remaining, u32::MAX);
-        assert!(
-            cells(u64::MAX, 1, 1)
-                .charge(rule, Timestamp::MIN, u32::MAX)
-                .is_err()
-        );
+        assert!(cells(u64::MAX, 1, 1).charge(rule, Timestamp::MIN, u32::MAX).is_err());
     }
 
     /// The formula as it is written, in exact fractions.
@@ -330,15 +257,12 @@ mod tests {
         let number = now / window;
         let in_cell = |wanted: Option<u64>| match wanted {
             Some(wanted) if wanted == cells.number => u128::from(cells.current),
-            Some(wanted) if Some(wanted) == cells.number.checked_sub(1) => {
-                u128::from(cells.previous)
-            }
+            Some(wanted) if Some(wanted) == cells.number.checked_sub(1) => u128::from(cells.previous),
             _ => 0,
         };
         let elapsed = u128::from(now % window);
         let window = u128::from(window);
-        let used =
-            in_cell(Some(number)) * window + in_cell(number.checked_sub(1)) * (window - elapsed);
+        let used = in_cell(Some(number)) * window + in_cell(number.checked_sub(1)) * (window - elapsed);
         used + u128::from(cost) * window <= u128::from(limit) * window
     }
 

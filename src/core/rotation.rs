@@ -93,9 +93,7 @@ impl Versions {
     /// The number that the next version gets.
     #[must_use]
     pub fn next_number(&self) -> u32 {
-        self.0
-            .first()
-            .map_or(1, |newest| newest.number.saturating_add(1))
+        self.0.first().map_or(1, |newest| newest.number.saturating_add(1))
     }
 
     #[must_use]
@@ -126,17 +124,10 @@ impl Versions {
         if grace.is_zero() {
             self.retire(|old| matches!(old.state, VersionState::Current | VersionState::Grace));
         }
-        self.0.insert(
-            0,
-            Version {
-                state: VersionState::Staged,
-                ..version
-            },
-        );
+        self.0.insert(0, Version { state: VersionState::Staged, ..version });
         while self.0.len() > MAX_VERSIONS {
             let oldest = |state| self.0.iter().rposition(|version| version.state == state);
-            let Some(at) = oldest(VersionState::Retired).or_else(|| oldest(VersionState::Grace))
-            else {
+            let Some(at) = oldest(VersionState::Retired).or_else(|| oldest(VersionState::Grace)) else {
                 break;
             };
             self.0.remove(at);
@@ -154,12 +145,7 @@ impl Versions {
     /// The staged version's string stands in the Secret: it is current, and the previous one's grace begins. It
     /// is counted from the next whole second, since that is how instants are stored and none may be cut short.
     #[must_use]
-    pub fn promote(
-        mut self,
-        now: Timestamp,
-        grace: Duration,
-        expires_at: Option<Timestamp>,
-    ) -> Self {
+    pub fn promote(mut self, now: Timestamp, grace: Duration, expires_at: Option<Timestamp>) -> Self {
         let since = next_whole_second(now);
         for version in &mut self.0 {
             match version.state {
@@ -167,11 +153,7 @@ impl Versions {
                 VersionState::Current => {
                     version.state = VersionState::Grace;
                     version.superseded_at = Some(since);
-                    let not_after = if grace.is_zero() {
-                        now
-                    } else {
-                        after(since, grace)
-                    };
+                    let not_after = if grace.is_zero() { now } else { after(since, grace) };
                     version.not_after = Some(earlier(not_after, expires_at));
                 }
                 VersionState::Grace | VersionState::Retired => {}
@@ -199,13 +181,8 @@ impl Versions {
                 continue;
             };
             // A version that was never current superseded nobody.
-            let successor = newer
-                .iter()
-                .rev()
-                .find(|newer| newer.state != VersionState::Staged && newer.was_current());
-            let shortened = successor
-                .and_then(grace_of)
-                .map(|grace| after(since, grace));
+            let successor = newer.iter().rev().find(|newer| newer.state != VersionState::Staged && newer.was_current());
+            let shortened = successor.and_then(grace_of).map(|grace| after(since, grace));
             version.not_after = Some(earlier(earlier(not_after, shortened), expires_at));
         }
         self.end_graces(now);
@@ -214,8 +191,7 @@ impl Versions {
 
     fn end_graces(&mut self, now: Timestamp) {
         self.retire(|version| {
-            version.state == VersionState::Grace
-                && version.not_after.is_none_or(|not_after| not_after <= now)
+            version.state == VersionState::Grace && version.not_after.is_none_or(|not_after| not_after <= now)
         });
     }
 
@@ -256,15 +232,11 @@ pub fn grace(
     schedule: &Schedule,
 ) -> Option<Duration> {
     let scheduled = schedule.grace_period.unwrap_or_else(|| {
-        schedule.interval.map_or(LONGEST_DEFAULT_GRACE, |interval| {
-            (interval / 2).min(LONGEST_DEFAULT_GRACE)
-        })
+        schedule.interval.map_or(LONGEST_DEFAULT_GRACE, |interval| (interval / 2).min(LONGEST_DEFAULT_GRACE))
     });
     match (successor_request, request) {
         (None, _) => Some(scheduled),
-        (Some(id), Some(request)) if *request.id == *id => {
-            Some(request.grace_period.unwrap_or(scheduled))
-        }
+        (Some(id), Some(request)) if *request.id == *id => Some(request.grace_period.unwrap_or(scheduled)),
         (Some(_), _) => None,
     }
 }
@@ -275,10 +247,7 @@ pub fn grace(
 pub fn due(uid: &str, last_rotated_at: Timestamp, interval: Duration) -> Timestamp {
     let spread = (interval / SPREAD_DIVISOR).min(LONGEST_SPREAD);
     let share = f64::from(crc32fast::hash(uid.as_bytes())) / f64::from(u32::MAX);
-    after(
-        last_rotated_at,
-        interval.saturating_sub(spread.mul_f64(share)),
-    )
+    after(last_rotated_at, interval.saturating_sub(spread.mul_f64(share)))
 }
 
 /// `instant + duration`, or the end of time.
@@ -286,11 +255,115 @@ pub(crate) fn after(instant: Timestamp, duration: Duration) -> Timestamp {
     instant.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
-fn next_whole_second(instant: Timestamp) -> Timestamp {
+/// Instants are stored as whole seconds; rounded up, nothing that is counted from one is cut short.
+pub(crate) fn next_whole_second(instant: Timestamp) -> Timestamp {
     let seconds = instant.as_second() + i64::from(instant.subsec_nanosecond() > 0);
     Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
 }
 
 fn earlier(instant: Timestamp, other: Option<Timestamp>) -> Timestamp {
     other.map_or(instant, |other| other.min(instant))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::digest::Pepper;
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millisecond(millis).unwrap()
+    }
+
+    fn version(number: u32, state: VersionState) -> Version {
+        Version {
+            number,
+            digest: Pepper::new("p1", &[7; 32]).unwrap().digest_of(&number.to_be_bytes()),
+            pepper: "p1".into(),
+            start: "sk_live_abcd".into(),
+            minted_at: at(0),
+            state,
+            not_after: (state == VersionState::Grace).then(|| at(3_600_000)),
+            superseded_at: (state == VersionState::Grace).then(|| at(0)),
+            request: None,
+        }
+    }
+
+    fn states(versions: &Versions) -> Vec<(u32, VersionState)> {
+        versions.iter().map(|version| (version.number, version.state)).collect()
+    }
+
+    fn list(versions: &[(u32, VersionState)]) -> Versions {
+        Versions::new(versions.iter().map(|(number, state)| version(*number, *state)).collect())
+    }
+
+    #[test]
+    fn grace_is_counted_from_the_next_whole_second_and_ends_with_the_key() {
+        use VersionState::{Current, Staged};
+        for (now, expires_at, ends) in
+            [(1_000, None, 3_601_000), (1_001, None, 3_602_000), (1_001, Some(at(60_000)), 60_000)]
+        {
+            let promoted = list(&[(2, Staged), (1, Current)]).promote(at(now), HOUR, expires_at);
+            assert_eq!(promoted.by_number(1).unwrap().not_after, Some(at(ends)), "{now} {expires_at:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_list_forgets_what_is_retired_first_and_never_the_current_version() {
+        use VersionState::{Current, Grace, Retired, Staged};
+        for (before, after) in [
+            ([(4, Current), (3, Grace), (2, Retired), (1, Grace)], [(5, Staged), (4, Current), (3, Grace), (1, Grace)]),
+            ([(4, Current), (3, Grace), (2, Grace), (1, Grace)], [(5, Staged), (4, Current), (3, Grace), (2, Grace)]),
+            (
+                [(4, Retired), (3, Retired), (2, Retired), (1, Current)],
+                [(5, Staged), (4, Retired), (3, Retired), (1, Current)],
+            ),
+        ] {
+            assert_eq!(states(&list(&before).stage(version(5, Staged), HOUR)), after);
+        }
+    }
+
+    #[test]
+    fn without_grace_staging_retires_everything_before() {
+        use VersionState::{Current, Grace, Retired, Staged};
+        let staged = list(&[(2, Current), (1, Grace)]).stage(version(3, Staged), Duration::ZERO);
+        assert_eq!(states(&staged), [(3, Staged), (2, Retired), (1, Retired)]);
+    }
+
+    #[test]
+    fn grace_comes_from_the_request_then_the_schedule_then_half_the_interval() {
+        let request = |grace| RotationRequest { id: "r1".into(), grace_period: grace };
+        let schedule = |interval, grace_period| Schedule { interval, grace_period };
+        let day = 24 * HOUR;
+        for (successor, request, schedule, expected) in [
+            (Some("r1"), Some(request(Some(Duration::ZERO))), schedule(None, Some(HOUR)), Some(Duration::ZERO)),
+            (Some("r1"), Some(request(None)), schedule(None, Some(HOUR)), Some(HOUR)),
+            (Some("r0"), Some(request(Some(day))), schedule(None, Some(HOUR)), None),
+            (None, Some(request(Some(day))), schedule(None, Some(HOUR)), Some(HOUR)),
+            (None, None, schedule(Some(4 * HOUR), None), Some(2 * HOUR)),
+            (None, None, schedule(Some(90 * day), None), Some(day)),
+            (None, None, schedule(None, None), Some(day)),
+        ] {
+            assert_eq!(
+                grace(successor, request.as_ref(), &schedule),
+                expected,
+                "{successor:?} {request:?} {schedule:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn rotations_of_a_fleet_are_spread_over_a_twentieth_of_the_interval_and_an_hour_at_most() {
+        let early = |uid: u32, interval: Duration| {
+            i64::try_from(interval.as_millis()).unwrap() - due(&uid.to_string(), at(0), interval).as_millisecond()
+        };
+        for (interval, most) in [(Duration::from_secs(60), 3_000), (90 * 24 * HOUR, 3_600_000)] {
+            let all: Vec<i64> = (0..1000).map(|uid| early(uid, interval)).collect();
+            assert!(all.iter().all(|early| (0..=most).contains(early)), "{interval:?}");
+            let spread = all.iter().max().unwrap() - all.iter().min().unwrap();
+            assert!(spread > most * 9 / 10, "{interval:?}: only over {spread} ms");
+            assert_eq!(early(1, interval), early(1, interval), "fixed by uid");
+        }
+    }
 }

@@ -35,27 +35,17 @@ pub enum RouteError {
     #[error("two routes are named {name:?}")]
     DuplicateName { name: Arc<str> },
     #[error("route {route:?} has a path {path:?} that {problem}")]
-    InvalidPath {
-        route: Arc<str>,
-        path: Arc<str>,
-        problem: &'static str,
-    },
-    #[error(
-        "route {route:?} with path {path:?} conflicts with {with:?}: both would match the same requests"
-    )]
-    Conflict {
-        route: Arc<str>,
-        path: Arc<str>,
-        with: String,
-    },
+    InvalidPath { route: Arc<str>, path: Arc<str>, problem: &'static str },
+    #[error("route {route:?} with path {path:?} conflicts with {with:?}: both would match the same requests")]
+    Conflict { route: Arc<str>, path: Arc<str>, with: String },
 }
 
 /// The compiled routes of one API.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
-    routes: Vec<Arc<Route>>,
+    all: Vec<Arc<Route>>,
     by_name: HashMap<Arc<str>, usize>,
-    /// What stands at each path: the routes' places in `routes`.
+    /// What stands at each path: the routes' places in `all`.
     by_path: Router<Vec<usize>>,
 }
 
@@ -65,27 +55,22 @@ impl Routes {
     /// # Errors
     /// The first route that is malformed or takes requests that another one takes already.
     pub fn build(routes: Vec<Route>) -> Result<Self, RouteError> {
-        let mut built = Self {
-            routes: routes.into_iter().map(Arc::new).collect(),
-            ..Self::default()
-        };
+        let mut built = Self { all: routes.into_iter().map(Arc::new).collect(), ..Self::default() };
         let mut paths = Paths::default();
-        for (at, route) in built.routes.iter().enumerate() {
+        for (at, route) in built.all.iter().enumerate() {
             if built.by_name.insert(Arc::clone(&route.name), at).is_some() {
-                return Err(RouteError::DuplicateName {
-                    name: Arc::clone(&route.name),
-                });
+                return Err(RouteError::DuplicateName { name: Arc::clone(&route.name) });
             }
-            paths.add(at, &built.routes)?;
+            paths.add(at, &built.all)?;
         }
-        built.by_path = paths.compile(&built.routes)?;
+        built.by_path = paths.compile(&built.all)?;
         Ok(built)
     }
 
     /// Whether the API has no routes at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
+        self.all.is_empty()
     }
 
     /// The route for a method and a path that [`super::path::of_target`] let through. A route that lists the
@@ -93,17 +78,15 @@ impl Routes {
     #[must_use]
     pub fn find(&self, method: &str, path: &str) -> Option<&Arc<Route>> {
         let here = self.by_path.at(path).ok()?.value;
-        let mut candidates = here.iter().filter_map(|at| self.routes.get(*at));
+        let mut candidates = here.iter().filter_map(|at| self.all.get(*at));
         let any = candidates.clone().find(|route| route.methods.is_empty());
-        candidates
-            .find(|route| route.methods.iter().any(|listed| **listed == *method))
-            .or(any)
+        candidates.find(|route| route.methods.iter().any(|listed| **listed == *method)).or(any)
     }
 
     /// The route of that name.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<&Arc<Route>> {
-        self.routes.get(*self.by_name.get(name)?)
+        self.all.get(*self.by_name.get(name)?)
     }
 }
 
@@ -133,10 +116,7 @@ impl Paths {
         let shape = shape(spelling).map_err(invalid)?;
         let Some(known) = self.by_shape.get(&shape) else {
             self.by_shape.insert(shape, self.order.len());
-            self.order.push(Path {
-                spelling: spelling.to_owned(),
-                routes: vec![at],
-            });
+            self.order.push(Path { spelling: spelling.to_owned(), routes: vec![at] });
             return Ok(());
         };
         let here = &mut self.order[*known].routes;
@@ -155,10 +135,7 @@ impl Paths {
             if let Some((before, _)) = path.spelling.rsplit_once("{*") {
                 let before = without_trailing_slash(before);
                 if shape(before).is_ok_and(|shape| !self.by_shape.contains_key(&shape)) {
-                    empty_rests.push(Path {
-                        spelling: before.to_owned(),
-                        routes: path.routes.clone(),
-                    });
+                    empty_rests.push(Path { spelling: before.to_owned(), routes: path.routes.clone() });
                 }
             }
         }
@@ -180,32 +157,22 @@ impl Paths {
     /// The route at the path that the router names, or the path where the router names none of ours.
     fn name_of(&self, path: &str, routes: &[Arc<Route>]) -> String {
         let known = shape(path).ok().and_then(|shape| self.by_shape.get(&shape));
-        known.map_or_else(
-            || path.to_owned(),
-            |known| routes[self.order[*known].routes[0]].name.to_string(),
-        )
+        known.map_or_else(|| path.to_owned(), |known| routes[self.order[*known].routes[0]].name.to_string())
     }
 }
 
 fn conflict(route: &Route, with: String) -> RouteError {
-    RouteError::Conflict {
-        route: Arc::clone(&route.name),
-        path: Arc::clone(&route.path),
-        with,
-    }
+    RouteError::Conflict { route: Arc::clone(&route.name), path: Arc::clone(&route.path), with }
 }
 
 /// Whether two routes at one path take the same method. One that lists it is more specific than one that lists
 /// none.
 fn overlap(a: &Route, b: &Route) -> bool {
-    a.methods.is_empty() && b.methods.is_empty()
-        || a.methods.iter().any(|method| b.methods.contains(method))
+    a.methods.is_empty() && b.methods.is_empty() || a.methods.iter().any(|method| b.methods.contains(method))
 }
 
 fn without_trailing_slash(path: &str) -> &str {
-    path.strip_suffix('/')
-        .filter(|rest| !rest.is_empty())
-        .unwrap_or(path)
+    path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path)
 }
 
 /// A path with its parameters' names left out, checked for what could never match a decoded request path.
@@ -213,19 +180,10 @@ fn shape(path: &str) -> Result<String, &'static str> {
     if !path.starts_with('/') {
         return Err("does not begin with a slash");
     }
-    if path
-        .chars()
-        .any(|c| c.is_control() || matches!(c, ';' | '\\' | '?' | '#' | '%'))
-    {
-        return Err(
-            "has one of ; \\ ? # % or a control character; write paths decoded and without a query",
-        );
+    if path.chars().any(|c| c.is_control() || matches!(c, ';' | '\\' | '?' | '#' | '%')) {
+        return Err("has one of ; \\ ? # % or a control character; write paths decoded and without a query");
     }
-    if path.len() > 1
-        && path[1..]
-            .split('/')
-            .any(|segment| matches!(segment, "" | "." | ".."))
-    {
+    if path.len() > 1 && path[1..].split('/').any(|segment| matches!(segment, "" | "." | "..")) {
         return Err("has an empty or a dot segment");
     }
     let mut shape = String::with_capacity(path.len());
@@ -260,22 +218,11 @@ mod tests {
 
     fn route(name: &str, methods: &[&str], path: &str) -> Route {
         let methods = methods.iter().map(|method| Arc::from(*method)).collect();
-        Route {
-            name: name.into(),
-            methods,
-            path: path.into(),
-            require: None,
-            public: false,
-        }
+        Route { name: name.into(), methods, path: path.into(), require: None, public: false }
     }
 
     fn build(routes: &[(&str, &[&str], &str)]) -> Result<Routes, RouteError> {
-        Routes::build(
-            routes
-                .iter()
-                .map(|(name, methods, path)| route(name, methods, path))
-                .collect(),
-        )
+        Routes::build(routes.iter().map(|(name, methods, path)| route(name, methods, path)).collect())
     }
 
     fn found<'a>(routes: &'a Routes, method: &str, path: &str) -> Option<&'a str> {
@@ -284,43 +231,18 @@ mod tests {
 
     #[test]
     fn conflicts_are_named() {
-        for (a, b) in [
-            ("/a/{x}", "/a/{y}"),
-            ("/a", "/a/"),
-            ("/{*rest}", "/{x}"),
-            ("/a{x}", "/{y}b"),
-        ] {
+        for (a, b) in [("/a/{x}", "/a/{y}"), ("/a", "/a/"), ("/{*rest}", "/{x}"), ("/a{x}", "/{y}b")] {
             let error = build(&[("first", &[], a), ("second", &[], b)]).err();
-            let expected = RouteError::Conflict {
-                route: "second".into(),
-                path: b.into(),
-                with: "first".to_owned(),
-            };
+            let expected = RouteError::Conflict { route: "second".into(), path: b.into(), with: "first".to_owned() };
             assert_eq!(error, Some(expected), "{a} {b}");
         }
     }
 
     #[test]
     fn one_path_may_have_several_routes_that_share_no_method() {
-        let error = build(&[
-            ("read", &["GET", "HEAD"], "/a"),
-            ("write", &["PUT", "HEAD"], "/a"),
-        ])
-        .err();
-        assert_eq!(
-            error,
-            Some(RouteError::Conflict {
-                route: "write".into(),
-                path: "/a".into(),
-                with: "read".into()
-            })
-        );
-        let routes = build(&[
-            ("rest", &[], "/a"),
-            ("read", &["GET"], "/a"),
-            ("write", &["PUT"], "/a/"),
-        ])
-        .unwrap();
+        let error = build(&[("read", &["GET", "HEAD"], "/a"), ("write", &["PUT", "HEAD"], "/a")]).err();
+        assert_eq!(error, Some(RouteError::Conflict { route: "write".into(), path: "/a".into(), with: "read".into() }));
+        let routes = build(&[("rest", &[], "/a"), ("read", &["GET"], "/a"), ("write", &["PUT"], "/a/")]).unwrap();
         assert_eq!(found(&routes, "GET", "/a"), Some("read"));
         assert_eq!(found(&routes, "PUT", "/a"), Some("write"));
         assert_eq!(found(&routes, "DELETE", "/a"), Some("rest"));
@@ -333,41 +255,19 @@ mod tests {
             ("a", "does not begin with a slash"),
             ("/a//b", "has an empty or a dot segment"),
             ("/a/../b", "has an empty or a dot segment"),
-            (
-                "/a?b",
-                "has one of ; \\ ? # % or a control character; write paths decoded and without a query",
-            ),
-            (
-                "/a%20b",
-                "has one of ; \\ ? # % or a control character; write paths decoded and without a query",
-            ),
+            ("/a?b", "has one of ; \\ ? # % or a control character; write paths decoded and without a query"),
+            ("/a%20b", "has one of ; \\ ? # % or a control character; write paths decoded and without a query"),
             ("/{a}{b}", "has two parameters in one segment"),
-            (
-                "/{*a}/b",
-                "has a {*parameter} that is not the whole last segment",
-            ),
-            (
-                "/{}",
-                "has a malformed parameter; write {name} or {*name}, and {{ or }} for a brace",
-            ),
-            (
-                "/{a",
-                "has a brace without its counterpart; write {{ or }} for a brace",
-            ),
-            (
-                "/a}",
-                "has a brace without its counterpart; write {{ or }} for a brace",
-            ),
+            ("/{*a}/b", "has a {*parameter} that is not the whole last segment"),
+            ("/{}", "has a malformed parameter; write {name} or {*name}, and {{ or }} for a brace"),
+            ("/{a", "has a brace without its counterpart; write {{ or }} for a brace"),
+            ("/a}", "has a brace without its counterpart; write {{ or }} for a brace"),
             (&"/{a}".repeat(26), "has more than 25 parameters"),
         ] {
             let error = build(&[("r", &[], path)]).err();
             assert_eq!(
                 error,
-                Some(RouteError::InvalidPath {
-                    route: "r".into(),
-                    path: path.into(),
-                    problem
-                }),
+                Some(RouteError::InvalidPath { route: "r".into(), path: path.into(), problem }),
                 "{path}"
             );
         }
@@ -413,11 +313,7 @@ mod tests {
             assert_eq!(found(&routes, "GET", path), Some("files"), "{path}");
         }
         assert_eq!(found(&routes, "GET", "/filesystem"), None);
-        let routes = build(&[
-            ("files", &[], "/files/{*rest}"),
-            ("list", &["GET"], "/files/"),
-        ])
-        .unwrap();
+        let routes = build(&[("files", &[], "/files/{*rest}"), ("list", &["GET"], "/files/")]).unwrap();
         assert_eq!(found(&routes, "GET", "/files"), Some("list"));
         assert_eq!(found(&routes, "PUT", "/files"), None);
     }

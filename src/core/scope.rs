@@ -63,24 +63,18 @@ pub struct ScopeSet {
 impl ScopeSet {
     #[must_use]
     pub fn new(scopes: impl IntoIterator<Item = Scope>) -> Self {
-        let (mut globs, mut exact): (Vec<_>, Vec<_>) =
-            scopes.into_iter().partition(|scope| scope.0.contains('*'));
+        let (mut globs, mut exact): (Vec<_>, Vec<_>) = scopes.into_iter().partition(|scope| scope.0.contains('*'));
         for list in [&mut globs, &mut exact] {
             list.sort_unstable();
             list.dedup();
         }
-        Self {
-            exact: exact.into(),
-            globs: globs.into(),
-        }
+        Self { exact: exact.into(), globs: globs.into() }
     }
 
     /// Whether some held scope grants `wanted`.
     #[must_use]
     pub fn grants(&self, wanted: &str) -> bool {
-        self.exact
-            .binary_search_by(|scope| scope.as_str().cmp(wanted))
-            .is_ok()
+        self.exact.binary_search_by(|scope| scope.as_str().cmp(wanted)).is_ok()
             || self.globs.iter().any(|scope| scope.grants(wanted))
     }
 
@@ -98,10 +92,7 @@ fn glob(pattern: &str, text: &str) -> bool {
         return pattern == text;
     };
     let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));
-    let Some(mut text) = text
-        .strip_prefix(head)
-        .and_then(|text| text.strip_suffix(tail))
-    else {
+    let Some(mut text) = text.strip_prefix(head).and_then(|text| text.strip_suffix(tail)) else {
         return false;
     };
     middle.split('*').all(|piece| {
@@ -133,17 +124,10 @@ mod tests {
     #[test]
     fn refuses_what_is_no_scope() {
         for text in ["", "a b", "a,b", "é", "a\n", "a\"b", &"x".repeat(129)] {
-            assert_eq!(
-                Scope::parse(text),
-                Err(ScopeError(text.to_owned())),
-                "{text}"
-            );
+            assert_eq!(Scope::parse(text), Err(ScopeError(text.to_owned())), "{text}");
         }
         assert!(Scope::parse(&"x".repeat(128)).is_ok());
-        assert_eq!(
-            Scope::parse("a.Z_9-:*/").as_ref().map(Scope::as_str),
-            Ok("a.Z_9-:*/")
-        );
+        assert_eq!(Scope::parse("a.Z_9-:*/").as_ref().map(Scope::as_str), Ok("a.Z_9-:*/"));
     }
 
     #[test]

@@ -88,9 +88,7 @@ impl Code {
             Self::IpNotAllowed => "This API key may not be used from this address.",
             Self::RouteNotFound => "This API does not offer this method and path.",
             Self::InsufficientScope => "This API key lacks a scope that this request needs.",
-            Self::RateLimited => {
-                "The rate limit is exhausted; wait for as long as Retry-After says."
-            }
+            Self::RateLimited => "The rate limit is exhausted; wait for as long as Retry-After says.",
         }
     }
 }
@@ -105,10 +103,7 @@ impl std::str::FromStr for Code {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL
-            .into_iter()
-            .find(|code| code.as_str() == text)
-            .ok_or(())
+        Self::ALL.into_iter().find(|code| code.as_str() == text).ok_or(())
     }
 }
 
@@ -140,11 +135,7 @@ impl Denial {
     /// A refusal that no waiting cures.
     #[must_use]
     pub const fn new(code: Code, cause: &'static str) -> Self {
-        Self {
-            code,
-            retry_after: None,
-            cause,
-        }
+        Self { code, retry_after: None, cause }
     }
 }
 

@@ -46,39 +46,20 @@ impl Applier {
     /// Applies one report; only then is it counted as heard.
     pub(super) fn apply(&self, update: Update) {
         match update {
-            Update::Keys(Report {
-                change,
-                version,
-                at,
-            }) => {
+            Update::Keys(Report { change, version, at }) => {
                 let listed = matches!(change, Change::Listed(_));
                 self.keys(change);
                 self.advance(version, listed);
                 self.heard(Watched::ApiKeys, at, listed);
             }
             Update::Apis(report) => {
-                self.policies(
-                    Watched::ProtectedApis,
-                    report,
-                    |policies| &mut policies.apis,
-                    ProtectedApi::parse,
-                );
+                self.policies(Watched::ProtectedApis, report, |policies| &mut policies.apis, ProtectedApi::parse);
             }
             Update::Tiers(report) => {
-                self.policies(
-                    Watched::Tiers,
-                    report,
-                    |policies| &mut policies.tiers,
-                    ApiKeyTier::parse,
-                );
+                self.policies(Watched::Tiers, report, |policies| &mut policies.tiers, ApiKeyTier::parse);
             }
             Update::Roles(report) => {
-                self.policies(
-                    Watched::Roles,
-                    report,
-                    |policies| &mut policies.roles,
-                    ApiKeyRole::parse,
-                );
+                self.policies(Watched::Roles, report, |policies| &mut policies.roles, ApiKeyRole::parse);
             }
         }
     }
@@ -87,11 +68,7 @@ impl Applier {
         match change {
             Change::Listed(objects) => {
                 let records: Vec<_> = objects.iter().filter_map(record).collect();
-                info!(
-                    kind = "apikeys",
-                    count = records.len(),
-                    "objects are listed"
-                );
+                info!(kind = "apikeys", count = records.len(), "objects are listed");
                 self.index.reset(records);
             }
             Change::Applied(object) => match record(&object) {
@@ -122,8 +99,7 @@ impl Applier {
         let Report { change, at, .. } = report;
         let listed = matches!(change, Change::Listed(_));
         if !matches!(change, Change::Bookmark) {
-            self.index
-                .change_policies(|policies| merge(part(policies), change, parse));
+            self.index.change_policies(|policies| merge(part(policies), change, parse));
         }
         self.heard(kind, at, listed);
     }
@@ -142,11 +118,7 @@ impl Applier {
     fn advance(&self, version: Option<u64>, listed: bool) {
         let Some(version) = version else { return };
         self.applied.send_if_modified(|applied| {
-            let next = if listed {
-                Some(version)
-            } else {
-                (*applied).max(Some(version))
-            };
+            let next = if listed { Some(version) } else { (*applied).max(Some(version)) };
             std::mem::replace(applied, next) != next
         });
     }
@@ -176,10 +148,7 @@ where
             Ok(object) => parse(object).map(Arc::new),
             Err(error) => {
                 warn_malformed(&K::kind(&()), &name, error);
-                Err(Rejection::new(
-                    Reason::Invalid,
-                    format!("the object cannot be read: {error}"),
-                ))
+                Err(Rejection::new(Reason::Invalid, format!("the object cannot be read: {error}")))
             }
         };
         Some((name, parsed))
@@ -201,10 +170,7 @@ where
 
 fn name<K: Resource>(object: &DeserializeGuard<K>) -> Option<ObjectName> {
     let metadata = object.meta();
-    Some(ObjectName::new(
-        metadata.namespace.as_deref()?,
-        metadata.name.as_deref()?,
-    ))
+    Some(ObjectName::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?))
 }
 
 fn warn_malformed(kind: &str, name: &ObjectName, error: &dyn Display) {

@@ -11,9 +11,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// to all is waited, as `fraction` (0 to 1, drawn anew each time) says, so that verifiers that lost the API
 /// server together do not come back together.
 pub(super) fn pause(failures: u32, fraction: f64) -> Duration {
-    let full = FIRST
-        .saturating_mul(1 << failures.saturating_sub(1).min(16))
-        .min(LONGEST);
+    let full = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST);
     full.mul_f64(0.5 + fraction.clamp(0.0, 1.0) / 2.0)
 }
 
@@ -32,11 +30,7 @@ mod tests {
             (u32::MAX, 0.0, 2500),
             (u32::MAX, 7.0, 5000),
         ] {
-            assert_eq!(
-                pause(failures, fraction),
-                Duration::from_millis(millis),
-                "{failures} {fraction}"
-            );
+            assert_eq!(pause(failures, fraction), Duration::from_millis(millis), "{failures} {fraction}");
         }
     }
 }

@@ -22,21 +22,14 @@ pub(super) fn key_record(name: ObjectName, key: &ApiKey) -> KeyRecord {
     let status = key.status.as_ref();
     let metadata = key.meta();
     // Without a time or uid it is no object of an API server; of two keys with one string it would be the younger.
-    let created_at = metadata
-        .creation_timestamp
-        .as_ref()
-        .map_or(Timestamp::MAX, |time| time.0);
+    let created_at = metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
     KeyRecord {
         name,
         uid: metadata.uid.as_deref().unwrap_or_default().into(),
         created_at,
         key: key.parse(),
         id: status.and_then(|status| status.id.clone()),
-        versions: status
-            .map_or(&[][..], |status| &status.versions)
-            .iter()
-            .filter_map(version)
-            .collect(),
+        versions: status.map_or(&[][..], |status| &status.versions).iter().filter_map(version).collect(),
         revoked_for_good: status
             .and_then(|status| status.revocation.as_ref())
             .is_some_and(|revocation| !revocation.reversible),
@@ -52,20 +45,11 @@ fn version(version: &VersionStatus) -> Option<KeyVersion> {
         apikey::VersionState::Retired => VersionState::Retired,
     };
     let not_after = version.not_after.as_ref().map(|time| time.0);
-    Some(KeyVersion {
-        number: version.number,
-        digest: Digest::from_hex(&version.digest)?,
-        state,
-        not_after,
-    })
+    Some(KeyVersion { number: version.number, digest: Digest::from_hex(&version.digest)?, state, not_after })
 }
 
 fn refusal(conditions: &[Condition]) -> Option<Rejection> {
-    let condition = conditions
-        .iter()
-        .find(|condition| condition.type_ == ACCEPTED && condition.status == "False")?;
-    let reason = REFUSED_BY_CONTROLLER
-        .into_iter()
-        .find(|reason| reason.as_str() == condition.reason)?;
+    let condition = conditions.iter().find(|condition| condition.type_ == ACCEPTED && condition.status == "False")?;
+    let reason = REFUSED_BY_CONTROLLER.into_iter().find(|reason| reason.as_str() == condition.reason)?;
     Some(Rejection::new(reason, condition.message.clone()))
 }

@@ -78,10 +78,7 @@ pub(super) async fn keep(
         };
         held.send_replace(true);
         info!(lease = claim.name(), "the Lease is held");
-        let lost = stop
-            .run_until_cancelled(claim.renew_while_held(&mut applied))
-            .await
-            .is_some();
+        let lost = stop.run_until_cancelled(claim.renew_while_held(&mut applied)).await.is_some();
         held.send_replace(false);
         if !lost {
             claim.release().await;
@@ -100,11 +97,7 @@ async fn claim(leases: &Api<Lease>, holder: &Holder) -> Claim {
             Err(error) => {
                 failures += 1;
                 let pause = backoff::pause(failures, entropy::fraction().unwrap_or(1.0));
-                warn!(
-                    error = chain(&error),
-                    ?pause,
-                    "there is no Lease yet; trying again"
-                );
+                warn!(error = chain(&error), ?pause, "there is no Lease yet; trying again");
                 sleep(pause).await;
             }
         }
@@ -121,13 +114,9 @@ impl Claim {
     async fn make(leases: &Api<Lease>, holder: &Holder) -> Result<Self, LeaseError> {
         let nonce = entropy::nonce(5).map_err(LeaseError::Name)?;
         let lease = content::claimed(&holder.process, &nonce, holder.duration, now());
-        let created = timeout(WRITE_TIMEOUT, leases.create(&parameters(), &lease))
-            .await
-            .map_err(|_| LeaseError::Timeout)?;
-        Ok(Self {
-            leases: leases.clone(),
-            confirmed: created.map_err(LeaseError::Claim)?,
-        })
+        let created =
+            timeout(WRITE_TIMEOUT, leases.create(&parameters(), &lease)).await.map_err(|_| LeaseError::Timeout)?;
+        Ok(Self { leases: leases.clone(), confirmed: created.map_err(LeaseError::Claim)? })
     }
 
     fn name(&self) -> String {
@@ -146,10 +135,7 @@ impl Claim {
                     match self.write(version).await {
                         Ok(()) => said = version,
                         Err(LeaseError::Lost) => return,
-                        Err(error) => warn!(
-                            error = chain(&error),
-                            "the Lease is not renewed; trying again"
-                        ),
+                        Err(error) => warn!(error = chain(&error), "the Lease is not renewed; trying again"),
                     }
                 }
                 Step::Wait(pause) => {
@@ -180,17 +166,11 @@ impl Claim {
             }
             Err(error) => error,
         };
-        let found = timeout(WRITE_TIMEOUT, self.leases.get_opt(&self.name()))
-            .await
-            .map_err(|_| LeaseError::Timeout)?;
+        let found = timeout(WRITE_TIMEOUT, self.leases.get_opt(&self.name())).await.map_err(|_| LeaseError::Timeout)?;
         let Some(found) = found.map_err(LeaseError::ReadBack)? else {
             return Err(LeaseError::Lost);
         };
-        match content::read_back(Seen {
-            found: &found,
-            wanted: &wanted,
-            confirmed: &self.confirmed,
-        }) {
+        match content::read_back(Seen { found: &found, wanted: &wanted, confirmed: &self.confirmed }) {
             ReadBack::Written => {
                 self.confirmed = found;
                 Ok(())
@@ -207,46 +187,30 @@ impl Claim {
     async fn replace(&self, wanted: &Lease) -> Result<Lease, LeaseError> {
         let (name, parameters) = (wanted.name_any(), parameters());
         let write = self.leases.replace(&name, &parameters, wanted);
-        timeout(WRITE_TIMEOUT, write)
-            .await
-            .map_err(|_| LeaseError::Timeout)?
-            .map_err(LeaseError::Write)
+        timeout(WRITE_TIMEOUT, write).await.map_err(|_| LeaseError::Timeout)?.map_err(LeaseError::Write)
     }
 
     /// Tells the controller that this process answers no more.
     async fn release(mut self) {
         let goodbye = async {
             // Once more after a conflict: the interrupted write may have taken place.
-            let first = self
-                .replace(&content::released(&self.confirmed, now()))
-                .await;
+            let first = self.replace(&content::released(&self.confirmed, now())).await;
             let Err(LeaseError::Write(_)) = first else {
                 return first;
             };
-            self.confirmed = self
-                .leases
-                .get(&self.name())
-                .await
-                .map_err(LeaseError::ReadBack)?;
-            self.replace(&content::released(&self.confirmed, now()))
-                .await
+            self.confirmed = self.leases.get(&self.name()).await.map_err(LeaseError::ReadBack)?;
+            self.replace(&content::released(&self.confirmed, now())).await
         };
         match timeout(RELEASE_TIMEOUT, goodbye).await {
             Ok(Ok(released)) => info!(lease = released.name_any(), "the Lease is released"),
-            Ok(Err(error)) => warn!(
-                error = chain(&error),
-                "the Lease is not released; it lapses by itself"
-            ),
+            Ok(Err(error)) => warn!(error = chain(&error), "the Lease is not released; it lapses by itself"),
             Err(_) => warn!("releasing the Lease took too long; it lapses by itself"),
         }
     }
 }
 
 fn parameters() -> PostParams {
-    PostParams {
-        field_manager: Some(VERIFIER_MANAGER.to_owned()),
-        ..PostParams::default()
-    }
+    PostParams { field_manager: Some(VERIFIER_MANAGER.to_owned()), ..PostParams::default() }
 }
 
 #[cfg(test)]

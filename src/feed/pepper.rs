@@ -49,9 +49,6 @@ pub(super) async fn wait(secrets: &Api<Secret>, tell: impl Fn(String)) -> Pepper
 }
 
 async fn read(secrets: &Api<Secret>) -> Result<Pepper, MissingPepper> {
-    let secret = secrets
-        .get_opt(PEPPER_SECRET)
-        .await
-        .map_err(MissingPepper::Read)?;
+    let secret = secrets.get_opt(PEPPER_SECRET).await.map_err(MissingPepper::Read)?;
     Ok(pepper::parse(&mut secret.ok_or(MissingPepper::Absent)?)?)
 }

@@ -82,11 +82,8 @@ enum Interruption {
 
 /// Reports every change of a kind until nobody takes the reports any more. Failures are retried for ever;
 /// that nothing arrives any more is for the receiver to notice by the age of the last report.
-pub(super) async fn follow<K, T>(
-    api: Api<DeserializeGuard<K>>,
-    reports: mpsc::Sender<T>,
-    wrap: fn(Report<K>) -> T,
-) where
+pub(super) async fn follow<K, T>(api: Api<DeserializeGuard<K>>, reports: mpsc::Sender<T>, wrap: fn(Report<K>) -> T)
+where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let kind = K::plural(&());
@@ -147,24 +144,15 @@ where
     let mut objects = Vec::new();
     let mut params = ListParams::default().limit(PAGE);
     loop {
-        let page = timeout(PAGE_TIMEOUT, api.list(&params))
-            .await
-            .map_err(|_| Interruption::ListTimeout)?;
+        let page = timeout(PAGE_TIMEOUT, api.list(&params)).await.map_err(|_| Interruption::ListTimeout)?;
         let page = page.map_err(Interruption::List)?;
         objects.extend(page.items);
         if let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) {
             params = params.continue_token(&token);
             continue;
         }
-        let version = page
-            .metadata
-            .resource_version
-            .ok_or(Interruption::NoVersion)?;
-        let report = Report {
-            change: Change::Listed(objects),
-            version: version.parse().ok(),
-            at,
-        };
+        let version = page.metadata.resource_version.ok_or(Interruption::NoVersion)?;
+        let report = Report { change: Change::Listed(objects), version: version.parse().ok(), at };
         send(reports, wrap(report)).await?;
         return Ok(version);
     }
@@ -182,18 +170,11 @@ where
 {
     let deadline = Instant::now() + Duration::from_secs(WATCH_SECONDS.into()) + WATCH_LATE;
     let params = WatchParams::default().timeout(WATCH_SECONDS);
-    let opened = timeout_at(deadline, api.watch(&params, from))
-        .await
-        .map_err(|_| Interruption::Silent)?;
-    let mut events = opened
-        .map_err(Interruption::Watch)?
-        .map_err(Interruption::Watch)
-        .boxed();
+    let opened = timeout_at(deadline, api.watch(&params, from)).await.map_err(|_| Interruption::Silent)?;
+    let mut events = opened.map_err(Interruption::Watch)?.map_err(Interruption::Watch).boxed();
     let mut last = None;
     loop {
-        let event = timeout_at(deadline, events.next())
-            .await
-            .map_err(|_| Interruption::Silent)?;
+        let event = timeout_at(deadline, events.next()).await.map_err(|_| Interruption::Silent)?;
         let Some(event) = event else { return Ok(last) };
         let (change, version) = match event? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
@@ -204,22 +185,12 @@ where
                 let version = object.resource_version();
                 (Change::Deleted(object), version)
             }
-            WatchEvent::Bookmark(bookmark) => {
-                (Change::Bookmark, Some(bookmark.metadata.resource_version))
-            }
+            WatchEvent::Bookmark(bookmark) => (Change::Bookmark, Some(bookmark.metadata.resource_version)),
             WatchEvent::Error(status) => return Err(Interruption::Reported(status)),
         };
         let number = version.as_deref().and_then(|version| version.parse().ok());
         last = version.or(last);
-        send(
-            reports,
-            wrap(Report {
-                change,
-                version: number,
-                at: since_boot(),
-            }),
-        )
-        .await?;
+        send(reports, wrap(Report { change, version: number, at: since_boot() })).await?;
     }
 }
 
@@ -231,9 +202,9 @@ impl Interruption {
     /// Whether the version is simply too old (410 Gone), which is part of the protocol.
     fn is_expired(&self) -> bool {
         match self {
-            Self::Reported(status)
-            | Self::Watch(kube::Error::Api(status))
-            | Self::List(kube::Error::Api(status)) => status.code == 410,
+            Self::Reported(status) | Self::Watch(kube::Error::Api(status)) | Self::List(kube::Error::Api(status)) => {
+                status.code == 410
+            }
             _ => false,
         }
     }

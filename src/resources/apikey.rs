@@ -17,15 +17,13 @@ pub use credits::{Credits, Refill, RefillInterval};
 pub use resource::ResourceAccess;
 pub use secret::{Delivery, SecretTemplate, SecretType};
 pub use source::{DigestAlgorithm, Source, SourceDigest};
-pub use status::{
-    ApiKeyStatus, HistoryEntry, KeyState, Revocation, VersionDelivery, VersionState, VersionStatus,
-};
+pub use status::{ApiKeyStatus, HistoryEntry, KeyState, Revocation, VersionDelivery, VersionState, VersionStatus};
 
 use super::limits::{Quota, RateLimit};
 use super::metadata::Metadata;
 use super::references::ApiRef;
 use super::rotation::KeyRotation;
-use super::rules;
+use super::{defaults, rules};
 use crate::core::key;
 
 /// What a key may do, for how long, and where its string goes.
@@ -122,7 +120,7 @@ pub struct ApiKeySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credits: Option<Credits>,
     /// false refuses every request until it is true again.
-    #[serde(default = "yes")]
+    #[serde(default = "defaults::yes")]
     pub enabled: bool,
     /// true refuses every request from now on. Permanent, unless the API says `revocation: Reversible`.
     #[serde(default)]
@@ -141,10 +139,10 @@ pub struct ApiKeySpec {
     #[x_kube(validation = rules::timestamp("spec.expiresAt"))]
     pub expires_at: Option<Time>,
     /// When the key is rotated.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "defaults::is_default")]
     pub rotation: KeyRotation,
     /// Where the string goes.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "defaults::is_default")]
     pub secret: SecretTemplate,
     /// An existing key to take over instead of minting one. At most one member; cannot be changed, added or
     /// removed.
@@ -201,14 +199,6 @@ impl Default for ApiKeySpec {
             metadata: Metadata::default(),
         }
     }
-}
-
-const fn yes() -> bool {
-    true
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 /// Holds on the main and on the status endpoint, so that whoever may write either cannot bring a key back.

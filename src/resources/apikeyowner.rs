@@ -22,16 +22,8 @@ use crate::core::acceptance::{Reason, Rejection};
     doc = "An ApiKeyOwner is whom keys of APIs in its namespace were issued to, with limits that these keys share.",
     printcolumn(name = "External ID", type_ = "string", json_path = ".spec.externalId"),
     printcolumn(name = "Tier", type_ = "string", json_path = ".spec.tier"),
-    printcolumn(
-        name = "Accepted",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApiKeyOwnerSpec {

@@ -7,7 +7,7 @@ use super::condition::ObjectStatus;
 use super::duration::Duration;
 use super::limits::{Quota, RateLimit};
 use super::rotation::Schedule;
-use super::{parse, rules};
+use super::{defaults, parse, rules};
 use crate::core::acceptance::Rejection;
 use crate::core::policy;
 
@@ -22,21 +22,9 @@ use crate::core::policy;
     derive = "PartialEq",
     category = "keyturn",
     doc = "An ApiKeyTier is a plan: limits and a rotation schedule that keys of APIs in its namespace share.",
-    printcolumn(
-        name = "Display name",
-        type_ = "string",
-        json_path = ".spec.displayName"
-    ),
-    printcolumn(
-        name = "Accepted",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
+    printcolumn(name = "Display name", type_ = "string", json_path = ".spec.displayName"),
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Reason",
         type_ = "string",
@@ -70,8 +58,8 @@ pub struct ApiKeyTierSpec {
     #[x_kube(validation = rules::at_least("spec.maxLifetime", "1m"))]
     pub max_lifetime: Option<Duration>,
     /// When keys are rotated that say nothing themselves.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rotation: Option<Schedule>,
+    #[serde(default, skip_serializing_if = "defaults::is_default")]
+    pub rotation: Schedule,
 }
 
 impl ApiKeyTier {
@@ -83,25 +71,75 @@ impl ApiKeyTier {
         let spec = &self.spec;
         parse::refuse_unsupported(&[
             ("spec.quotas", !spec.quotas.is_empty()),
-            (
-                "spec.maxActiveKeysPerOwner",
-                spec.max_active_keys_per_owner.is_some(),
-            ),
+            ("spec.maxActiveKeysPerOwner", spec.max_active_keys_per_owner.is_some()),
             ("spec.maxLifetime", spec.max_lifetime.is_some()),
         ])?;
         Ok(policy::Tier {
             name: parse::object_name(&self.metadata)?.name,
             rate_limits: parse::rate_limits("spec.rateLimits", &spec.rate_limits)?,
-            schedule: spec.rotation.as_ref().map_or(
-                Ok(policy::Schedule::default()),
-                |rotation| {
-                    parse::schedule(
-                        "spec.rotation",
-                        rotation.interval.as_ref(),
-                        rotation.grace_period.as_ref(),
-                    )
-                },
+            schedule: parse::schedule(
+                "spec.rotation",
+                spec.rotation.interval.as_ref(),
+                spec.rotation.grace_period.as_ref(),
             )?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::core::acceptance::Reason;
+
+    fn parse(spec: &Value) -> Result<policy::Tier, Rejection> {
+        let tier: ApiKeyTier = serde_json::from_value(json!({
+            "apiVersion": "keyturn.dev/v1alpha1",
+            "kind": "ApiKeyTier",
+            "metadata": {"name": "pro", "namespace": "speech"},
+            "spec": spec,
+        }))
+        .unwrap();
+        tier.parse()
+    }
+
+    #[test]
+    fn refuses_each_field_that_is_not_acted_on_yet() {
+        for (spec, field) in [
+            (json!({"quotas": [{"name": "daily", "limit": 1, "period": "Day"}]}), "spec.quotas"),
+            (json!({"maxActiveKeysPerOwner": 5}), "spec.maxActiveKeysPerOwner"),
+            (json!({"maxLifetime": "90d"}), "spec.maxLifetime"),
+        ] {
+            assert_eq!(parse(&spec), Err(Rejection::not_yet_supported(&[field])));
+        }
+    }
+
+    #[test]
+    fn what_the_schema_should_have_refused_is_said_instead_of_used() {
+        for spec in [
+            json!({"rotation": {"interval": "1s"}}),
+            json!({"rateLimits": [{"name": "rps", "limit": 1, "window": "1y"}]}),
+        ] {
+            assert_eq!(parse(&spec).unwrap_err().reason, Reason::Invalid, "{spec}");
+        }
+    }
+
+    #[test]
+    fn limits_and_schedule_arrive_as_written() {
+        let spec = json!({
+            "rateLimits": [{"name": "requests", "limit": 10, "window": "1m", "autoApply": true}],
+            "rotation": {"interval": "30d"},
+        });
+        let limit = policy::RateLimit {
+            name: "requests".into(),
+            limit: 10,
+            window: std::time::Duration::from_mins(1),
+            auto_apply: true,
+        };
+        let schedule =
+            policy::Schedule { interval: Some(std::time::Duration::from_hours(30 * 24)), grace_period: None };
+        let expected = policy::Tier { name: "pro".into(), rate_limits: vec![limit], schedule };
+        assert_eq!(parse(&spec), Ok(expected));
     }
 }

@@ -7,9 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 /// Nothing can be asked for.
-#[derive(
-    Clone, CustomResource, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize,
-)]
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "keyturn.dev",
     version = "v1alpha1",
@@ -21,31 +19,11 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     category = "keyturn",
     doc = "An ApiKeyUsage counts for one ApiKey or ApiKeyOwner. Keyturn writes it; deleting it refills nothing.",
-    printcolumn(
-        name = "Today",
-        type_ = "integer",
-        json_path = ".status.usage.requests.today"
-    ),
-    printcolumn(
-        name = "This month",
-        type_ = "integer",
-        json_path = ".status.usage.requests.thisMonth"
-    ),
-    printcolumn(
-        name = "Total",
-        type_ = "integer",
-        json_path = ".status.usage.requests.total"
-    ),
-    printcolumn(
-        name = "Last used",
-        type_ = "date",
-        json_path = ".status.usage.lastUsedAt"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    )
+    printcolumn(name = "Today", type_ = "integer", json_path = ".status.usage.requests.today"),
+    printcolumn(name = "This month", type_ = "integer", json_path = ".status.usage.requests.thisMonth"),
+    printcolumn(name = "Total", type_ = "integer", json_path = ".status.usage.requests.total"),
+    printcolumn(name = "Last used", type_ = "date", json_path = ".status.usage.lastUsedAt"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApiKeyUsageSpec {}

@@ -41,12 +41,7 @@ pub struct Statement<'a> {
 
 /// Writes a statement into a list of conditions, each kind once. The time of transition moves only when the
 /// status does, so that writing the same again changes nothing.
-pub fn set(
-    conditions: &mut Vec<Condition>,
-    statement: Statement<'_>,
-    generation: Option<i64>,
-    now: Timestamp,
-) {
+pub fn set(conditions: &mut Vec<Condition>, statement: Statement<'_>, generation: Option<i64>, now: Timestamp) {
     let status = match statement.holds {
         Some(true) => "True",
         Some(false) => "False",
@@ -60,10 +55,7 @@ pub fn set(
         observed_generation: generation,
         last_transition_time: Time(now),
     };
-    match conditions
-        .iter_mut()
-        .find(|known| known.type_ == statement.kind)
-    {
+    match conditions.iter_mut().find(|known| known.type_ == statement.kind) {
         Some(known) => {
             if known.status == status {
                 condition.last_transition_time = known.last_transition_time.clone();
@@ -79,12 +71,7 @@ mod tests {
     use super::*;
 
     fn accepted(holds: bool, reason: &str) -> Statement<'_> {
-        Statement {
-            kind: ACCEPTED,
-            holds: Some(holds),
-            reason,
-            message: "a sentence",
-        }
+        Statement { kind: ACCEPTED, holds: Some(holds), reason, message: "a sentence" }
     }
 
     fn condition(status: &str, reason: &str, generation: i64, at: i64) -> Condition {
@@ -103,24 +90,9 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         let mut conditions = Vec::new();
         for (statement, generation, now, expected) in [
-            (
-                accepted(false, "ApiNotFound"),
-                1,
-                10,
-                condition("False", "ApiNotFound", 1, 10),
-            ),
-            (
-                accepted(false, "TierNotFound"),
-                2,
-                20,
-                condition("False", "TierNotFound", 2, 10),
-            ),
-            (
-                accepted(true, "Accepted"),
-                2,
-                30,
-                condition("True", "Accepted", 2, 30),
-            ),
+            (accepted(false, "ApiNotFound"), 1, 10, condition("False", "ApiNotFound", 1, 10)),
+            (accepted(false, "TierNotFound"), 2, 20, condition("False", "TierNotFound", 2, 10)),
+            (accepted(true, "Accepted"), 2, 30, condition("True", "Accepted", 2, 30)),
         ] {
             set(&mut conditions, statement, Some(generation), at(now));
             assert_eq!(conditions, [expected]);
@@ -130,22 +102,9 @@ mod tests {
     #[test]
     fn leaves_other_conditions_alone() {
         let mut conditions = vec![condition("True", "Accepted", 1, 1)];
-        let ready = Statement {
-            kind: READY,
-            holds: None,
-            reason: "Waiting",
-            message: "",
-        };
-        set(
-            &mut conditions,
-            ready,
-            None,
-            Timestamp::from_second(5).unwrap(),
-        );
+        let ready = Statement { kind: READY, holds: None, reason: "Waiting", message: "" };
+        set(&mut conditions, ready, None, Timestamp::from_second(5).unwrap());
         assert_eq!(conditions[0], condition("True", "Accepted", 1, 1));
-        assert_eq!(
-            (conditions[1].type_.as_str(), conditions[1].status.as_str()),
-            ("Ready", "Unknown")
-        );
+        assert_eq!((conditions[1].type_.as_str(), conditions[1].status.as_str()), ("Ready", "Unknown"));
     }
 }

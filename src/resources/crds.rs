@@ -3,7 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
-use kube::{CustomResourceExt, ResourceExt};
+use kube::CustomResourceExt;
 
 use super::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ApiKeyUsage, ProtectedApi};
 
@@ -46,10 +46,7 @@ pub fn crd_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::
 pub fn crd_files() -> Result<Vec<CrdFile>, serde_saphyr::ser::Error> {
     let file = |crd: CustomResourceDefinition| -> Result<CrdFile, serde_saphyr::ser::Error> {
         let plural = &crd.spec.names.plural;
-        Ok(CrdFile {
-            name: format!("{plural}.yaml"),
-            content: crd_yaml(&crd)?,
-        })
+        Ok(CrdFile { name: format!("{plural}.yaml"), content: crd_yaml(&crd)? })
     };
     all_crds().into_iter().map(file).collect()
 }
@@ -57,18 +54,9 @@ pub fn crd_files() -> Result<Vec<CrdFile>, serde_saphyr::ser::Error> {
 /// Rust's types say two things that Kubernetes says otherwise: an optional field is left out, never null; and
 /// there are no unsigned formats.
 fn follow_conventions(crd: &mut CustomResourceDefinition) {
-    let name = crd.name_any();
-    for version in &mut crd.spec.versions {
-        let Some(schema) = version
-            .schema
-            .as_mut()
-            .and_then(|schema| schema.open_api_v3_schema.as_mut())
-        else {
-            continue;
-        };
-        walk(schema);
-        debug_assert!(schema.properties.is_some(), "{name} has no schema");
-    }
+    let versions = crd.spec.versions.iter_mut();
+    let schemas = versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    schemas.for_each(walk);
 }
 
 fn walk(schema: &mut JSONSchemaProps) {
@@ -80,11 +68,7 @@ fn walk(schema: &mut JSONSchemaProps) {
         Some("uint32" | "uint64") => schema.format = Some("int64".to_owned()),
         _ => {}
     }
-    for property in schema
-        .properties
-        .iter_mut()
-        .flat_map(|properties| properties.values_mut())
-    {
+    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
         walk(property);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
@@ -108,35 +92,15 @@ mod tests {
         let kept: BTreeMap<String, String> = std::fs::read_dir(&folder)
             .unwrap()
             .map(|entry| entry.unwrap())
-            .map(|entry| {
-                (
-                    entry.file_name().into_string().unwrap(),
-                    std::fs::read_to_string(entry.path()).unwrap(),
-                )
-            })
+            .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read_to_string(entry.path()).unwrap()))
             .collect();
-        let generated: BTreeMap<String, String> = crd_files()
-            .unwrap()
-            .into_iter()
-            .map(|file| (file.name, file.content))
-            .collect();
-        let stale: Vec<&String> = generated
-            .iter()
-            .filter(|(name, text)| kept.get(*name) != Some(text))
-            .map(|(name, _)| name)
-            .collect();
-        assert!(
-            stale.is_empty(),
-            "{stale:?} in crds/ are out of date; run: make crds"
-        );
-        let left_over: Vec<&String> = kept
-            .keys()
-            .filter(|name| !generated.contains_key(*name))
-            .collect();
-        assert!(
-            left_over.is_empty(),
-            "{left_over:?} in crds/ belong to no kind; delete them"
-        );
+        let generated: BTreeMap<String, String> =
+            crd_files().unwrap().into_iter().map(|file| (file.name, file.content)).collect();
+        let stale: Vec<&String> =
+            generated.iter().filter(|(name, text)| kept.get(*name) != Some(text)).map(|(name, _)| name).collect();
+        assert!(stale.is_empty(), "{stale:?} in crds/ are out of date; run: make crds");
+        let left_over: Vec<&String> = kept.keys().filter(|name| !generated.contains_key(*name)).collect();
+        assert!(left_over.is_empty(), "{left_over:?} in crds/ belong to no kind; delete them");
     }
 
     #[test]
@@ -145,31 +109,19 @@ mod tests {
             for (name, property) in schema.properties.iter().flatten() {
                 let path = format!("{path}.{name}");
                 // The server documents these itself.
-                let known = matches!(
-                    name.as_str(),
-                    "metadata" | "apiVersion" | "kind" | "status" | "spec"
-                );
+                let known = matches!(name.as_str(), "metadata" | "apiVersion" | "kind" | "status" | "spec");
                 if property.description.is_none() && !known {
                     missing.push(path.clone());
                 }
                 visit(&path, property, missing);
             }
-            match &schema.items {
-                Some(JSONSchemaPropsOrArray::Schema(items)) => {
-                    visit(&format!("{path}[]"), items, missing)
-                }
-                _ => {}
+            if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
+                visit(&format!("{path}[]"), items, missing);
             }
         }
         let mut missing = Vec::new();
         for crd in all_crds() {
-            let schema = crd.spec.versions[0]
-                .schema
-                .as_ref()
-                .unwrap()
-                .open_api_v3_schema
-                .as_ref()
-                .unwrap();
+            let schema = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
             visit(&crd.spec.names.kind, schema, &mut missing);
         }
         assert!(missing.is_empty(), "without a doc comment: {missing:#?}");

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::rules;
 use crate::core::duration::{self, DurationError};
 
 /// A duration such as `90d`, `2160h`, `1m30s` or `500ms`. Keeps its spelling, so that an object that is read
@@ -39,6 +40,10 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "maxLength": duration::MAX_LENGTH, "pattern": duration::PATTERN })
+        json_schema!({
+            "type": "string",
+            "maxLength": duration::MAX_LENGTH,
+            "x-kubernetes-validations": [rules::is_duration()],
+        })
     }
 }

@@ -19,7 +19,7 @@ pub struct RateLimit {
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub limit: u32,
     /// Length of the sliding window, 1s to 720h.
-    #[x_kube(validation = window())]
+    #[x_kube(validation = rules::between("rateLimits[].window", 1_000, 720 * 3_600_000, "is out of range; make it 1s to 720h"))]
     pub window: Duration,
     /// Charge it on every request. Otherwise only on routes that name it.
     #[serde(default)]
@@ -47,12 +47,4 @@ pub enum Period {
     #[default]
     Day,
     Month,
-}
-
-fn window() -> kube::core::Rule {
-    let length = rules::millis("self");
-    rules::rule(
-        format!("{length} >= 1000 && {length} <= 720 * 3600000"),
-        "'rateLimits[].window ' + self + ' is out of range; make it 1s to 720h'",
-    )
 }

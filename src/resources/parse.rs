@@ -20,38 +20,23 @@ pub(super) fn invalid(field: &str, cause: impl Display) -> Rejection {
 /// Refuses fields that are in use and that this version does not act on.
 pub(super) fn refuse_unsupported(fields: &[(&'static str, bool)]) -> Result<(), Rejection> {
     let used = used(fields);
-    if used.is_empty() {
-        Ok(())
-    } else {
-        Err(Rejection::not_yet_supported(&used))
-    }
+    if used.is_empty() { Ok(()) } else { Err(Rejection::not_yet_supported(&used)) }
 }
 
 /// The names of the fields that are in use.
 pub(super) fn used(fields: &[(&'static str, bool)]) -> Vec<&'static str> {
-    fields
-        .iter()
-        .filter(|(_, used)| *used)
-        .map(|(field, _)| *field)
-        .collect()
+    fields.iter().filter(|(_, used)| *used).map(|(field, _)| *field).collect()
 }
 
 pub(super) fn object_name(metadata: &ObjectMeta) -> Result<ObjectName, Rejection> {
     match (&metadata.namespace, &metadata.name) {
         (Some(namespace), Some(name)) => Ok(ObjectName::new(namespace, name)),
-        _ => Err(invalid(
-            "metadata",
-            "namespace or name is missing; read the object from the server",
-        )),
+        _ => Err(invalid("metadata", "namespace or name is missing; read the object from the server")),
     }
 }
 
 pub(super) fn scopes(field: &str, scopes: &[String]) -> Result<Vec<Scope>, Rejection> {
-    scopes
-        .iter()
-        .map(|scope| Scope::parse(scope))
-        .collect::<Result<_, _>>()
-        .map_err(|error| invalid(field, error))
+    scopes.iter().map(|scope| Scope::parse(scope)).collect::<Result<_, _>>().map_err(|error| invalid(field, error))
 }
 
 pub(super) fn addresses(field: &str, entries: &[String]) -> Result<AddressSet, Rejection> {
@@ -71,16 +56,13 @@ pub(super) fn duration_from(
     let Some(value) = value else { return Ok(None) };
     let parsed = duration(field, value)?;
     if parsed < least {
-        return Err(invalid(
-            field,
-            format_args!("{:?} is too short; make it {least:?} or longer", value.0),
-        ));
+        return Err(invalid(field, format_args!("{:?} is too short; make it {least:?} or longer", value.0)));
     }
     Ok(Some(parsed))
 }
 
 /// The shortest interval between rotations.
-const SHORTEST_INTERVAL: std::time::Duration = std::time::Duration::from_secs(60);
+const SHORTEST_INTERVAL: std::time::Duration = std::time::Duration::from_mins(1);
 
 pub(super) fn schedule(
     field: &str,
@@ -93,24 +75,17 @@ pub(super) fn schedule(
     if let (Some(interval), Some(grace)) = (interval, grace_period)
         && grace >= interval
     {
-        let cause =
-            format_args!("{grace:?} is not shorter than the interval {interval:?}; shorten it");
+        let cause = format_args!("{grace:?} is not shorter than the interval {interval:?}; shorten it");
         return Err(invalid(&grace_field, cause));
     }
-    Ok(policy::Schedule {
-        interval,
-        grace_period,
-    })
+    Ok(policy::Schedule { interval, grace_period })
 }
 
 /// The windows that are counted in.
 const WINDOWS: std::ops::RangeInclusive<std::time::Duration> =
-    std::time::Duration::from_secs(1)..=std::time::Duration::from_secs(720 * 3600);
+    std::time::Duration::from_secs(1)..=std::time::Duration::from_hours(720);
 
-pub(super) fn rate_limits(
-    field: &str,
-    limits: &[RateLimit],
-) -> Result<Vec<policy::RateLimit>, Rejection> {
+pub(super) fn rate_limits(field: &str, limits: &[RateLimit]) -> Result<Vec<policy::RateLimit>, Rejection> {
     let parse = |limit: &RateLimit| {
         let field = format!("{field}[{}]", limit.name);
         let window = duration(&format!("{field}.window"), &limit.window)?;
@@ -119,10 +94,7 @@ pub(super) fn rate_limits(
             return Err(invalid(&format!("{field}.window"), cause));
         }
         if limit.limit == 0 {
-            return Err(invalid(
-                &format!("{field}.limit"),
-                "0 admits nothing; make it 1 or more",
-            ));
+            return Err(invalid(&format!("{field}.limit"), "0 admits nothing; make it 1 or more"));
         }
         Ok(policy::RateLimit {
             name: limit.name.as_str().into(),
@@ -146,14 +118,8 @@ mod tests {
 
     #[test]
     fn names_field_value_and_remedy() {
-        let limit = |limit, window: &str| {
-            [RateLimit {
-                name: "rps".into(),
-                limit,
-                window: window.into(),
-                auto_apply: true,
-            }]
-        };
+        let limit =
+            |limit, window: &str| [RateLimit { name: "rps".into(), limit, window: window.into(), auto_apply: true }];
         for (refused, expected) in [
             (
                 message(scopes("spec.scopes", &["a b".into()])),
@@ -168,11 +134,7 @@ mod tests {
                 "Invalid: spec.rotation.interval: \"59s\" is too short; make it 60s or longer",
             ),
             (
-                message(schedule(
-                    "spec.rotation",
-                    Some(&"1h".into()),
-                    Some(&"60m".into()),
-                )),
+                message(schedule("spec.rotation", Some(&"1h".into()), Some(&"60m".into()))),
                 "Invalid: spec.rotation.gracePeriod: 3600s is not shorter than the interval 3600s; shorten it",
             ),
             (
@@ -194,16 +156,10 @@ mod tests {
 
     #[test]
     fn an_absent_schedule_says_nothing() {
-        assert_eq!(
-            schedule("spec.rotation", None, None),
-            Ok(policy::Schedule::default())
-        );
+        assert_eq!(schedule("spec.rotation", None, None), Ok(policy::Schedule::default()));
         assert_eq!(
             schedule("spec.rotation", Some(&"90d".into()), Some(&"0s".into())),
-            Ok(policy::Schedule {
-                interval: Some(Std::from_secs(7_776_000)),
-                grace_period: Some(Std::ZERO)
-            })
+            Ok(policy::Schedule { interval: Some(Std::from_hours(90 * 24)), grace_period: Some(Std::ZERO) })
         );
     }
 }

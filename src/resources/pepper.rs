@@ -34,7 +34,8 @@ pub fn parse(secret: &mut Secret) -> Result<Pepper, PepperError> {
 }
 
 fn active(data: &BTreeMap<String, ByteString>) -> Result<Pepper, PepperError> {
-    let name = data.get(PEPPER_ACTIVE).and_then(|value| std::str::from_utf8(&value.0).ok()).ok_or(PepperError::NoActive)?;
+    let name =
+        data.get(PEPPER_ACTIVE).and_then(|value| std::str::from_utf8(&value.0).ok()).ok_or(PepperError::NoActive)?;
     let secret = data.get(name).ok_or_else(|| PepperError::NoSuchPepper(name.to_owned()))?;
     Pepper::new(name, &secret.0).ok_or_else(|| PepperError::TooShort(name.to_owned()))
 }
@@ -53,18 +54,12 @@ mod tests {
     #[test]
     fn says_what_is_wrong_with_the_secret() {
         for (entries, reason) in [
-            (
-                &[][..],
-                "Secret keyturn-pepper does not say in data.active which of its peppers is in use",
-            ),
+            (&[][..], "Secret keyturn-pepper does not say in data.active which of its peppers is in use"),
             (
                 &[("active", &b"\xff"[..])],
                 "Secret keyturn-pepper does not say in data.active which of its peppers is in use",
             ),
-            (
-                &[("active", &b"p1"[..])],
-                "Secret keyturn-pepper has no pepper \"p1\", which its data.active names",
-            ),
+            (&[("active", &b"p1"[..])], "Secret keyturn-pepper has no pepper \"p1\", which its data.active names"),
             (
                 &[("active", &b"p1"[..]), ("p1", &[7; 31])],
                 "pepper \"p1\" in Secret keyturn-pepper has fewer than 32 bytes",
@@ -80,9 +75,6 @@ mod tests {
         let pepper = parse(&mut secret).unwrap();
         assert!(secret.data.unwrap().values().all(|value| value.0.is_empty()), "left in memory");
         assert_eq!(pepper.name(), "p2");
-        assert_eq!(
-            pepper.digest_of(b"x"),
-            Pepper::new("p2", &[2; 32]).unwrap().digest_of(b"x")
-        );
+        assert_eq!(pepper.digest_of(b"x"), Pepper::new("p2", &[2; 32]).unwrap().digest_of(b"x"));
     }
 }

@@ -19,7 +19,7 @@ pub use route::{Route, RouteLimit, RouteResource, ValueSource};
 use super::condition::ObjectStatus;
 use super::duration::Duration;
 use super::rotation::Schedule;
-use super::rules;
+use super::{defaults, rules};
 
 /// How requests to one API are judged.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -33,21 +33,9 @@ use super::rules;
     category = "keyturn",
     doc = "A ProtectedApi is what keys are for: what they look like, where requests carry them, and which scope which route needs.",
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
-    printcolumn(
-        name = "Prefix",
-        type_ = "string",
-        json_path = ".spec.keyFormat.prefix"
-    ),
-    printcolumn(
-        name = "Accepted",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Accepted\")].status"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
+    printcolumn(name = "Prefix", type_ = "string", json_path = ".spec.keyFormat.prefix"),
+    printcolumn(name = "Accepted", type_ = "string", json_path = ".status.conditions[?(@.type==\"Accepted\")].status"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Reason",
         type_ = "string",
@@ -85,7 +73,7 @@ pub struct ProtectedApiSpec {
     #[x_kube(validation = rules::object_name("spec.defaultTier"))]
     pub default_tier: Option<String>,
     /// What keys have that say nothing themselves.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "defaults::is_default")]
     pub defaults: Defaults,
     /// Permanent: a revoked key stays revoked, whatever anybody writes. Reversible: `revoked: false` brings it
     /// back with the same string.
@@ -174,10 +162,7 @@ pub struct KeyFormat {
 
 impl Default for KeyFormat {
     fn default() -> Self {
-        Self {
-            prefix: default_prefix(),
-            length: default_length(),
-        }
+        Self { prefix: default_prefix(), length: default_length() }
     }
 }
 
@@ -186,7 +171,7 @@ impl Default for KeyFormat {
 #[serde(rename_all = "camelCase")]
 pub struct Defaults {
     /// When keys are rotated.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "defaults::is_default")]
     pub rotation: Schedule,
     /// Life of a key, counted from its creation. Absent: keys do not expire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -243,14 +228,7 @@ fn default_credentials() -> Vec<Credential> {
         scheme: scheme.map(str::to_owned),
         query: None,
     };
-    vec![
-        header("Authorization", Some("Bearer")),
-        header("X-API-Key", None),
-    ]
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
+    vec![header("Authorization", Some("Bearer")), header("X-API-Key", None)]
 }
 
 fn prefix_characters() -> Rule {

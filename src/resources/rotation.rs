@@ -25,7 +25,7 @@ pub struct Schedule {
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = rules::grace_within_interval())]
-#[x_kube(validation = request_grace_within_interval())]
+#[x_kube(validation = rules::request_grace_within_interval())]
 pub struct KeyRotation {
     /// Time from one rotation to the next, at least 1m. Absent: the tier's or the API's, else no schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,15 +51,4 @@ pub struct RotationRequest {
     /// How long the previous version lives on after this rotation only. 0s when the key has leaked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace_period: Option<Duration>,
-}
-
-fn request_grace_within_interval() -> kube::core::Rule {
-    rules::rule(
-        format!(
-            "!has(self.request) || !has(self.request.gracePeriod) || !has(self.interval) || {} < {}",
-            rules::millis("self.request.gracePeriod"),
-            rules::millis("self.interval")
-        ),
-        "'rotation.request.gracePeriod ' + self.request.gracePeriod + ' is not shorter than rotation.interval ' + self.interval + '; give this rotation a shorter one'",
-    )
 }

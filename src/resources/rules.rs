@@ -4,6 +4,8 @@ use kube::core::{Message, Rule};
 use schemars::Schema;
 use serde_json::json;
 
+use crate::core::duration;
+
 /// Letters, digits and punctuation of a scope.
 pub(super) const SCOPE: &str = r"^[\w.:*/-]+$";
 /// RFC 9110, section 5.6.2.
@@ -15,8 +17,7 @@ pub(super) const DATA_KEY: &str = r"^[-.\w]+$";
 /// An owner's name, here and in its ApiKeyOwner.
 const OWNER: &str = r"^[\w.-]+$";
 /// RFC 3339, upper-case, at most nanoseconds.
-const TIMESTAMP: &str =
-    r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$";
+const TIMESTAMP: &str = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$";
 
 /// A rule whose message is a CEL expression, so that it can quote values. The server bounds what the message
 /// costs too: it may quote strings that have a `maxLength`, but no numbers, joined lists or keys of maps.
@@ -36,9 +37,7 @@ pub(super) fn values(rule: Rule) -> impl FnMut(&mut Schema) {
 
 fn on(inner: &'static str, rule: Rule) -> impl FnMut(&mut Schema) {
     move |schema| {
-        let inner = schema
-            .get_mut(inner)
-            .and_then(|inner| <&mut Schema>::try_from(inner).ok());
+        let inner = schema.get_mut(inner).and_then(|inner| <&mut Schema>::try_from(inner).ok());
         if let (Some(inner), Ok(rule)) = (inner, serde_json::to_value(&rule)) {
             inner.insert("x-kubernetes-validations".to_owned(), json!([rule]));
         }
@@ -47,14 +46,25 @@ fn on(inner: &'static str, rule: Rule) -> impl FnMut(&mut Schema) {
 
 /// A string that must match; `remedy` follows the value in the message.
 fn matches(field: &str, pattern: &str, remedy: &str) -> Rule {
+    rule(format!("self.matches(r'{pattern}')"), format!("'{field} \"' + self + '\" {remedy}'"))
+}
+
+/// What every field of type [`super::duration::Duration`] keeps.
+pub(super) fn is_duration() -> Rule {
     rule(
-        format!("self.matches(r'{pattern}')"),
-        format!("'{field} \"' + self + '\" {remedy}'"),
+        well_formed("self"),
+        "'\"' + self + '\" is no duration; write days (90d) or hours, minutes, seconds, milliseconds (1h30m, 45s, 500ms)'",
     )
 }
 
+/// CEL: whether the field at `path` spells a duration. Guards what computes with it: the server tries every
+/// rule, and one that cannot be computed is reported in the words of CEL.
+fn well_formed(path: &str) -> String {
+    format!("{path}.matches('{}')", duration::PATTERN)
+}
+
 /// CEL: the length in milliseconds of the duration that the field at `path` spells.
-pub(super) fn millis(path: &str) -> String {
+fn millis(path: &str) -> String {
     format!(
         "({path}.endsWith('d') ? int({path}.substring(0, {path}.size() - 1)) * 86400000 : duration({path}).getMilliseconds())"
     )
@@ -63,24 +73,48 @@ pub(super) fn millis(path: &str) -> String {
 /// A duration with a lower bound, such as `1m`.
 pub(super) fn at_least(field: &str, least: &str) -> Rule {
     rule(
-        format!(
-            "{} >= duration('{least}').getMilliseconds()",
-            millis("self")
-        ),
+        format!("!{} || {} >= duration('{least}').getMilliseconds()", well_formed("self"), millis("self")),
         format!("'{field} ' + self + ' is shorter than {least}; make it {least} or longer'"),
+    )
+}
+
+/// A duration between two bounds, in milliseconds; `remedy` follows the value in the message.
+pub(super) fn between(field: &str, least: u64, most: u64, remedy: &str) -> Rule {
+    let (well_formed, millis) = (well_formed("self"), millis("self"));
+    rule(
+        format!("!{well_formed} || ({millis} >= {least} && {millis} <= {most})"),
+        format!("'{field} ' + self + ' {remedy}'"),
+    )
+}
+
+/// Of two optional durations the one at `shorter` must be the shorter one; `remedy` ends the message. The
+/// object that the optional fields are members of must be there where `there` holds.
+fn shorter(there: &str, shorter: &str, longer: &str, remedy: &str) -> Rule {
+    let (shorter, longer) = (format!("self.{shorter}"), format!("self.{longer}"));
+    rule(
+        format!(
+            "!({there}has({shorter}) && has({longer}) && {} && {}) || {} < {}",
+            well_formed(&shorter),
+            well_formed(&longer),
+            millis(&shorter),
+            millis(&longer),
+        ),
+        format!(
+            "'rotation.{} ' + {shorter} + ' is not shorter than rotation.{} ' + {longer} + '; {remedy}'",
+            &shorter["self.".len()..],
+            &longer["self.".len()..],
+        ),
     )
 }
 
 /// A grace period beside an interval.
 pub(super) fn grace_within_interval() -> Rule {
-    rule(
-        format!(
-            "!has(self.gracePeriod) || !has(self.interval) || {} < {}",
-            millis("self.gracePeriod"),
-            millis("self.interval")
-        ),
-        "'rotation.gracePeriod ' + self.gracePeriod + ' is not shorter than rotation.interval ' + self.interval + '; shorten gracePeriod or lengthen interval'",
-    )
+    shorter("", "gracePeriod", "interval", "shorten gracePeriod or lengthen interval")
+}
+
+/// The grace period of a rotation request beside an interval.
+pub(super) fn request_grace_within_interval() -> Rule {
+    shorter("has(self.request) && ", "request.gracePeriod", "interval", "give this rotation a shorter one")
 }
 
 /// The name of an object.
@@ -94,20 +128,12 @@ pub(super) fn object_name(field: &str) -> Rule {
 
 /// The name of an owner.
 pub(super) fn owner(field: &str) -> Rule {
-    matches(
-        field,
-        OWNER,
-        "is no name of an owner; use 1 to 255 letters, digits, _, . and -",
-    )
+    matches(field, OWNER, "is no name of an owner; use 1 to 255 letters, digits, _, . and -")
 }
 
 /// A scope.
 pub(super) fn scope(field: &str) -> Rule {
-    matches(
-        field,
-        SCOPE,
-        "is no scope; use 1 to 128 letters, digits and . _ - : * /",
-    )
+    matches(field, SCOPE, "is no scope; use 1 to 128 letters, digits and . _ - : * /")
 }
 
 /// An address or a range.
@@ -122,20 +148,12 @@ pub(super) fn address(field: &str) -> Rule {
 
 /// A name that HTTP takes for a header, a method or an authentication scheme.
 pub(super) fn token(field: &str) -> Rule {
-    matches(
-        field,
-        TOKEN,
-        "is no HTTP token; use letters, digits and hyphens only",
-    )
+    matches(field, TOKEN, "is no HTTP token; use letters, digits and hyphens only")
 }
 
 /// A name that HTTP takes for a method, in capitals as every method in use is.
 pub(super) fn method(field: &str) -> Rule {
-    matches(
-        field,
-        "^[A-Z][A-Z-]*$",
-        "is no HTTP method; write it in capitals, such as GET",
-    )
+    matches(field, "^[A-Z][A-Z-]*$", "is no HTTP method; write it in capitals, such as GET")
 }
 
 /// A host name, without a port.
@@ -158,8 +176,6 @@ pub(super) fn timestamp(field: &str) -> Rule {
 pub(super) fn data_key(field: &str) -> Rule {
     rule(
         format!("self.matches(r'{DATA_KEY}') && self != '.' && !self.startsWith('..')"),
-        format!(
-            "'{field} \"' + self + '\" is no data key of a Secret; use letters, digits, -, _ and .'"
-        ),
+        format!("'{field} \"' + self + '\" is no data key of a Secret; use letters, digits, -, _ and .'"),
     )
 }

@@ -46,33 +46,12 @@ pub(super) struct Answer {
 /// Answers a call by its head. Without an engine nothing can be judged yet.
 pub(super) fn answer(engine: Option<&Engine>, parts: &Parts, at: Instant) -> Answer {
     match Target::parse(parts.uri.path()) {
-        Some(Target::Judge {
-            dialect,
-            namespace,
-            api,
-            route,
-        }) => match Dialect::find(dialect) {
-            Some(dialect) => judge(
-                engine,
-                dialect,
-                &Call {
-                    namespace,
-                    api,
-                    route,
-                    headers: &parts.headers,
-                },
-                at,
-            ),
+        Some(Target::Judge { dialect, namespace, api, route }) => match Dialect::find(dialect) {
+            Some(dialect) => judge(engine, dialect, &Call { namespace, api, route, headers: &parts.headers }, at),
             None => nothing_there(StatusCode::NOT_FOUND),
         },
-        Some(Target::Problem {
-            namespace,
-            api,
-            code,
-        }) => match (&parts.method, code.parse()) {
-            (&Method::GET | &Method::HEAD, Ok(code)) => {
-                explain(namespace, api, code, &parts.headers)
-            }
+        Some(Target::Problem { namespace, api, code }) => match (&parts.method, code.parse()) {
+            (&Method::GET | &Method::HEAD, Ok(code)) => explain(namespace, api, code, &parts.headers),
             (&Method::GET | &Method::HEAD, Err(())) => nothing_there(StatusCode::NOT_FOUND),
             _ => nothing_there(StatusCode::METHOD_NOT_ALLOWED),
         },
@@ -96,16 +75,9 @@ impl Headers for HeaderMap {
 
 fn judge(engine: Option<&Engine>, dialect: &Dialect, call: &Call<'_>, at: Instant) -> Answer {
     let Some(engine) = engine else {
-        let denial = Denial {
-            code: Code::Unavailable,
-            retry_after: None,
-            cause: "there is no pepper yet",
-        };
+        let denial = Denial { code: Code::Unavailable, retry_after: None, cause: "there is no pepper yet" };
         let response = refused(dialect, call, &denial);
-        return Answer {
-            response,
-            verdict: Some((ApiLabel::default(), denial.code.as_str())),
-        };
+        return Answer { response, verdict: Some((ApiLabel::default(), denial.code.as_str())) };
     };
     let request = Request {
         namespace: call.namespace,
@@ -114,23 +86,12 @@ fn judge(engine: Option<&Engine>, dialect: &Dialect, call: &Call<'_>, at: Instan
         original: dialect.read(call.headers),
         headers: call.headers,
     };
-    let Verdict {
-        denial,
-        identity,
-        limit,
-        api,
-        route,
-    } = engine.verify(&request, at.now, at.since_boot);
+    let Verdict { denial, identity, limit, api, route } = engine.verify(&request, at.now, at.since_boot);
     let mut response = match &denial {
         None => allowed(identity.as_ref()),
         Some(denial) => {
             let response = refused(dialect, call, denial);
-            tell(
-                denial,
-                call,
-                route.as_ref().map(|route| &*route.name),
-                identity.as_ref(),
-            );
+            tell(denial, call, route.as_ref().map(|route| &*route.name), identity.as_ref());
             response
         }
     };
@@ -139,10 +100,7 @@ fn judge(engine: Option<&Engine>, dialect: &Dialect, call: &Call<'_>, at: Instan
     }
     let label = api.map(|api| (Arc::clone(&api.name.namespace), Arc::clone(&api.name.name)));
     let code = denial.map_or(ALLOWED, |denial| denial.code.as_str());
-    Answer {
-        response,
-        verdict: Some((ApiLabel(label), code)),
-    }
+    Answer { response, verdict: Some((ApiLabel(label), code)) }
 }
 
 /// Exactly 200 and no body: nginx reuses a connection only then.
@@ -153,22 +111,10 @@ fn allowed(identity: Option<&Identity>) -> Response<String> {
     // Every one is there, empty where there is nothing to say, so that a client's own never survives.
     for (name, value) in [
         (fields::APIKEY_ID, text(|identity| identity.entry().id())),
-        (
-            fields::APIKEY_NAME,
-            text(|identity| identity.entry().name()),
-        ),
-        (
-            fields::APIKEY_NAMESPACE,
-            text(|identity| identity.entry().namespace()),
-        ),
-        (
-            fields::APIKEY_OWNER,
-            text(|identity| identity.entry().owner()),
-        ),
-        (
-            fields::APIKEY_ENVIRONMENT,
-            text(|identity| identity.entry().environment().as_str()),
-        ),
+        (fields::APIKEY_NAME, text(|identity| identity.entry().name())),
+        (fields::APIKEY_NAMESPACE, text(|identity| identity.entry().namespace())),
+        (fields::APIKEY_OWNER, text(|identity| identity.entry().owner())),
+        (fields::APIKEY_ENVIRONMENT, text(|identity| identity.entry().environment().as_str())),
         (fields::APIKEY_TIER, text(Identity::tier)),
         (fields::APIKEY_VERSION, version.as_deref().unwrap_or("")),
         (fields::APIKEY_SCOPES, text(Identity::scopes)),
@@ -185,20 +131,13 @@ fn refused(dialect: &Dialect, call: &Call<'_>, denial: &Denial) -> Response<Stri
     let mut response = Response::new(String::new());
     *response.status_mut() = dialect.carries.status(denial.code);
     let headers = response.headers_mut();
-    headers.insert(
-        fields::AUTH_CODE,
-        HeaderValue::from_static(denial.code.as_str()),
-    );
+    headers.insert(fields::AUTH_CODE, HeaderValue::from_static(denial.code.as_str()));
     headers.insert(fields::AUTH_STATUS, denial.code.status().into());
     fields::put(headers, fields::REQUEST_ID, request_id(call.headers));
     if denial.code.status() == 401 {
         fields::put_challenge(headers, call.namespace, call.api);
     }
-    let retry = if denial.code == Code::Unavailable {
-        Some(UNAVAILABLE_RETRY)
-    } else {
-        denial.retry_after
-    };
+    let retry = if denial.code == Code::Unavailable { Some(UNAVAILABLE_RETRY) } else { denial.retry_after };
     if let Some(seconds) = retry {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
@@ -212,29 +151,20 @@ fn explain(namespace: &str, api: &str, code: Code, headers: &HeaderMap) -> Answe
     // Every code has a status of RFC 9110; were there one that is none, it would still be a refusal.
     *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN);
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(problem::CONTENT_TYPE),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
     // A 404 may be cached otherwise (RFC 9111, section 4.2.2), and outlive its cause.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     fields::put(headers, fields::REQUEST_ID, request_id);
     if code.status() == 401 {
         fields::put_challenge(headers, namespace, api);
     }
-    Answer {
-        response,
-        verdict: None,
-    }
+    Answer { response, verdict: None }
 }
 
 fn nothing_there(status: StatusCode) -> Answer {
     let mut response = Response::new(String::new());
     *response.status_mut() = status;
-    Answer {
-        response,
-        verdict: None,
-    }
+    Answer { response, verdict: None }
 }
 
 /// The caller learns little; the log learns everything but the key.
@@ -252,13 +182,8 @@ fn tell(denial: &Denial, call: &Call<'_>, route: Option<&str>, identity: Option<
 
 /// The proxy's name for the request, or a new one. Every dialect's snippet sets it, whatever the client sent.
 fn request_id(headers: &HeaderMap) -> String {
-    let is_plain = |id: &&str| {
-        (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
-    };
-    let known = headers
-        .get(fields::REQUEST_ID)
-        .and_then(|id| id.to_str().ok())
-        .filter(is_plain);
+    let is_plain = |id: &&str| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    let known = headers.get(fields::REQUEST_ID).and_then(|id| id.to_str().ok()).filter(is_plain);
     // Only for people who compare logs; without entropy there is nothing to compare.
     known.map_or_else(|| entropy::nonce(16).unwrap_or_default(), str::to_owned)
 }

@@ -45,27 +45,11 @@ impl Dialect {
     /// # Errors
     /// A sentence for the log when a header is missing, there twice, or not visible ASCII.
     pub(super) fn read<'a>(&self, headers: &'a HeaderMap) -> Result<Original<'a>, &'static str> {
-        let method = once(
-            headers,
-            &self.method,
-            "the header with the original method is not there exactly once",
-        )?;
-        let uri = once(
-            headers,
-            &self.uri,
-            "the header with the original URI is not there exactly once",
-        )?;
-        let client = once(
-            headers,
-            &self.client,
-            "the header with the client's address is not there exactly once",
-        )?;
+        let method = once(headers, &self.method, "the header with the original method is not there exactly once")?;
+        let uri = once(headers, &self.uri, "the header with the original URI is not there exactly once")?;
+        let client = once(headers, &self.client, "the header with the client's address is not there exactly once")?;
         // What is no address, such as the `unix:` of a local socket, is not known: an allowlist refuses it.
-        Ok(Original {
-            method,
-            target: uri.as_bytes(),
-            client: client.parse().ok(),
-        })
+        Ok(Original { method, target: uri.as_bytes(), client: client.parse().ok() })
     }
 }
 
@@ -80,17 +64,10 @@ impl Carries {
     }
 }
 
-fn once<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-    otherwise: &'static str,
-) -> Result<&'a str, &'static str> {
+fn once<'a>(headers: &'a HeaderMap, name: &HeaderName, otherwise: &'static str) -> Result<&'a str, &'static str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
-        (Some(value), None) => HeaderValue::to_str(value)
-            .ok()
-            .filter(|text| !text.is_empty())
-            .ok_or(otherwise),
+        (Some(value), None) => HeaderValue::to_str(value).ok().filter(|text| !text.is_empty()).ok_or(otherwise),
         _ => Err(otherwise),
     }
 }
@@ -101,10 +78,7 @@ mod tests {
 
     fn headers(lines: &[(&'static str, &'static [u8])]) -> HeaderMap {
         let parse = |(name, value): &(&'static str, &'static [u8])| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_bytes(value).unwrap(),
-            )
+            (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
         };
         let mut headers = HeaderMap::new();
         for (name, value) in lines.iter().map(parse) {
@@ -148,12 +122,7 @@ mod tests {
             (b"unix:", None),
             (b"192.0.2.1, 10.0.0.1", None),
         ] {
-            let headers = headers(&[
-                METHOD,
-                URI,
-                ("x-real-ip", client),
-                ("x-forwarded-for", b"10.0.0.9"),
-            ]);
+            let headers = headers(&[METHOD, URI, ("x-real-ip", client), ("x-forwarded-for", b"10.0.0.9")]);
             let original = nginx.read(&headers).unwrap();
             let read = (original.method, original.target, original.client);
             assert_eq!(read, ("GET", &b"/a?b=c"[..], address), "{client:?}");
@@ -174,10 +143,6 @@ mod tests {
 
     #[test]
     fn an_unknown_dialect_is_not_found() {
-        assert!(
-            ["", "Nginx", "traefik"]
-                .into_iter()
-                .all(|name| Dialect::find(name).is_none())
-        );
+        assert!(["", "Nginx", "traefik"].into_iter().all(|name| Dialect::find(name).is_none()));
     }
 }

@@ -29,35 +29,18 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 pub(super) fn put_limit(headers: &mut HeaderMap, limit: &LimitState, now: Timestamp) {
     headers.insert(RATE_LIMIT_LIMIT, limit.limit.into());
     headers.insert(RATE_LIMIT_REMAINING, limit.remaining.into());
-    headers.insert(
-        RATE_LIMIT_RESET,
-        (now.as_second() + i64::from(limit.reset_after)).into(),
-    );
+    headers.insert(RATE_LIMIT_RESET, (now.as_second() + i64::from(limit.reset_after)).into());
     let name = sf_string(&limit.name);
-    put(
-        headers,
-        RATE_LIMIT,
-        format!("{name};r={};t={}", limit.remaining, limit.reset_after),
-    );
-    put(
-        headers,
-        RATE_LIMIT_POLICY,
-        format!("{name};q={};w={}", limit.limit, limit.window),
-    );
+    put(headers, RATE_LIMIT, format!("{name};r={};t={}", limit.remaining, limit.reset_after));
+    put(headers, RATE_LIMIT_POLICY, format!("{name};q={};w={}", limit.limit, limit.window));
 }
 
 /// `WWW-Authenticate` with the API as realm, so that a person with many keys knows which one is asked for.
 pub(super) fn put_challenge(headers: &mut HeaderMap, namespace: &str, api: &str) {
-    let is_name = |text: &str| {
-        text.bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
-    };
+    let is_name =
+        |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
     if is_name(namespace) && is_name(api) {
-        put(
-            headers,
-            header::WWW_AUTHENTICATE,
-            format!("Bearer realm=\"{namespace}/{api}\""),
-        );
+        put(headers, header::WWW_AUTHENTICATE, format!("Bearer realm=\"{namespace}/{api}\""));
     } else {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
@@ -90,23 +73,12 @@ mod tests {
 
     #[test]
     fn a_limit_is_told_in_both_ways() {
-        let limit = LimitState {
-            name: "per \"minute\"".into(),
-            limit: 100,
-            remaining: 42,
-            reset_after: 17,
-            window: 60,
-        };
+        let limit =
+            LimitState { name: "per \"minute\"".into(), limit: 100, remaining: 42, reset_after: 17, window: 60 };
         let mut headers = HeaderMap::new();
-        put_limit(
-            &mut headers,
-            &limit,
-            Timestamp::from_second(1_700_000_000).unwrap(),
-        );
-        let lines: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-            .collect();
+        put_limit(&mut headers, &limit, Timestamp::from_second(1_700_000_000).unwrap());
+        let lines: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         assert_eq!(
             lines,
             [
@@ -122,11 +94,7 @@ mod tests {
     #[test]
     fn a_challenge_quotes_names_only() {
         for (namespace, api, expected) in [
-            (
-                "speech",
-                "transcripts.v1",
-                "Bearer realm=\"speech/transcripts.v1\"",
-            ),
+            ("speech", "transcripts.v1", "Bearer realm=\"speech/transcripts.v1\""),
             ("a\"b", "c", "Bearer"),
             ("a", "b, Basic", "Bearer"),
         ] {

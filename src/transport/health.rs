@@ -32,11 +32,9 @@ pub fn router(health: Health) -> Router {
 async fn ready(State(health): State<Arc<Health>>) -> Response {
     match (health.missing)().as_slice() {
         [] => (StatusCode::OK, "ready\n").into_response(),
-        missing => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("not ready:\n- {}\n", missing.join("\n- ")),
-        )
-            .into_response(),
+        missing => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready:\n- {}\n", missing.join("\n- "))).into_response()
+        }
     }
 }
 
@@ -67,43 +65,25 @@ mod tests {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = router(health).oneshot(request).await.unwrap();
         let status = response.status().as_u16();
-        (
-            status,
-            String::from_utf8(
-                to_bytes(response.into_body(), 1 << 20)
-                    .await
-                    .unwrap()
-                    .to_vec(),
-            )
-            .unwrap(),
-        )
+        (status, String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap())
     }
 
     #[tokio::test]
     async fn readiness_names_what_is_missing() {
         let expected = "not ready:\n- the pepper: no such Secret\n- a Lease\n".to_owned();
-        assert_eq!(
-            get(&["the pepper: no such Secret", "a Lease"], "/readyz").await,
-            (503, expected)
-        );
+        assert_eq!(get(&["the pepper: no such Secret", "a Lease"], "/readyz").await, (503, expected));
         assert_eq!(get(&[], "/readyz").await, (200, "ready\n".to_owned()));
     }
 
     #[tokio::test]
     async fn liveness_does_not_depend_on_readiness() {
-        assert_eq!(
-            get(&["everything"], "/livez").await,
-            (200, "alive\n".to_owned())
-        );
+        assert_eq!(get(&["everything"], "/livez").await, (200, "alive\n".to_owned()));
     }
 
     #[tokio::test]
     async fn metrics_are_measured_when_asked_for() {
         let (status, text) = get(&[], "/metrics").await;
         assert_eq!(status, 200);
-        assert!(
-            text.contains("keyturn_watch_age_seconds{kind=\"ApiKey\"} 3"),
-            "{text}"
-        );
+        assert!(text.contains("keyturn_watch_age_seconds{kind=\"ApiKey\"} 3"), "{text}");
     }
 }

@@ -21,10 +21,7 @@ struct Problem<'a> {
 /// The document of one refusal.
 pub(super) fn body(code: Code, request_id: &str) -> String {
     let problem = Problem {
-        r#type: format!(
-            "https://keyturn.dev/problems/{}",
-            code.as_str().to_ascii_lowercase().replace('_', "-")
-        ),
+        r#type: format!("https://keyturn.dev/problems/{}", code.as_str().to_ascii_lowercase().replace('_', "-")),
         title: title(code),
         status: code.status(),
         detail: code.detail(),
@@ -58,8 +55,7 @@ mod tests {
 
     #[test]
     fn a_document_says_what_happened_and_what_to_do() {
-        let document: serde_json::Value =
-            serde_json::from_str(&body(Code::RateLimited, "r-1")).unwrap();
+        let document: serde_json::Value = serde_json::from_str(&body(Code::RateLimited, "r-1")).unwrap();
         let expected = serde_json::json!({
             "type": "https://keyturn.dev/problems/rate-limited",
             "title": "Rate limit exhausted",

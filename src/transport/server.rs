@@ -64,10 +64,7 @@ where
     }
     drop(listener);
     if timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
-        warn!(
-            "connections are still open after {} s; giving them up",
-            DRAIN_TIMEOUT.as_secs()
-        );
+        warn!("connections are still open after {} s; giving them up", DRAIN_TIMEOUT.as_secs());
     }
 }
 
@@ -84,9 +81,7 @@ where
         let (parts, _) = request.into_parts();
         let mut response = answer(&parts);
         if leaving.is_cancelled() {
-            response
-                .headers_mut()
-                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         std::future::ready(Ok::<_, Infallible>(response))
     });
@@ -115,27 +110,16 @@ mod tests {
     async fn start() -> (SocketAddr, Drain, JoinHandle<()>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, drain) = (listener.local_addr().unwrap(), Drain::default());
-        let server = tokio::spawn(serve(
-            listener,
-            |parts| Response::new(parts.uri.path().to_owned()),
-            drain.clone(),
-        ));
+        let server = tokio::spawn(serve(listener, |parts| Response::new(parts.uri.path().to_owned()), drain.clone()));
         (address, drain, server)
     }
 
     /// Sends a request and answers everything up to the end of its body, which is its path.
     async fn ask(stream: &mut TcpStream, path: &str) -> String {
-        stream
-            .write_all(format!("GET {path} HTTP/1.1\r\nhost: keyturn\r\n\r\n").as_bytes())
-            .await
-            .unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: keyturn\r\n\r\n").as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(format!("\r\n\r\n{path}").as_bytes()) {
-            assert_ne!(
-                stream.read_buf(&mut answer).await.unwrap(),
-                0,
-                "closed after {answer:?}"
-            );
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed after {answer:?}");
         }
         String::from_utf8(answer).unwrap().to_ascii_lowercase()
     }
@@ -149,11 +133,7 @@ mod tests {
         }
         drain.leaving.cancel();
         assert!(ask(&mut kept, "/last").await.contains("connection: close"));
-        assert_eq!(
-            kept.read(&mut [0]).await.unwrap(),
-            0,
-            "the connection is closed"
-        );
+        assert_eq!(kept.read(&mut [0]).await.unwrap(), 0, "the connection is closed");
         let mut late = TcpStream::connect(address).await.unwrap();
         assert!(ask(&mut late, "/late").await.contains("connection: close"));
         drain.stop.cancel();
@@ -167,11 +147,7 @@ mod tests {
         ask(&mut idle, "/before").await;
         drain.stop.cancel();
         server.await.unwrap();
-        assert_eq!(
-            idle.read(&mut [0]).await.unwrap(),
-            0,
-            "an idle connection is closed"
-        );
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0, "an idle connection is closed");
         assert!(TcpStream::connect(address).await.is_err());
     }
 
@@ -179,10 +155,7 @@ mod tests {
     async fn too_many_header_bytes_are_refused() {
         let (address, _, _) = start().await;
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!(
-            "GET / HTTP/1.1\r\nhost: keyturn\r\nx: {}\r\n\r\n",
-            "y".repeat(2 * MAX_HEADER_SIZE)
-        );
+        let request = format!("GET / HTTP/1.1\r\nhost: keyturn\r\nx: {}\r\n\r\n", "y".repeat(2 * MAX_HEADER_SIZE));
         // The server may have closed before everything was sent.
         let _ = stream.write_all(request.as_bytes()).await;
         let mut answer = [0; 12];

@@ -6,18 +6,9 @@
 pub(super) enum Target<'a> {
     /// `/auth/{dialect}/{namespace}/{api}[/…]`: judge by the API's routes.
     /// `/auth-as/{dialect}/{namespace}/{api}/{route}[/…]`: judge as that route.
-    Judge {
-        dialect: &'a str,
-        namespace: &'a str,
-        api: &'a str,
-        route: Option<&'a str>,
-    },
+    Judge { dialect: &'a str, namespace: &'a str, api: &'a str, route: Option<&'a str> },
     /// `/problem/{namespace}/{api}/{code}`: tell what a code means; judges nothing.
-    Problem {
-        namespace: &'a str,
-        api: &'a str,
-        code: &'a str,
-    },
+    Problem { namespace: &'a str, api: &'a str, code: &'a str },
 }
 
 impl<'a> Target<'a> {
@@ -27,24 +18,10 @@ impl<'a> Target<'a> {
         let kind = segments.next()?;
         let mut name = || segments.next().filter(|segment| !segment.is_empty());
         match kind {
-            "auth" => Some(Self::Judge {
-                dialect: name()?,
-                namespace: name()?,
-                api: name()?,
-                route: None,
-            }),
-            "auth-as" => Some(Self::Judge {
-                dialect: name()?,
-                namespace: name()?,
-                api: name()?,
-                route: Some(name()?),
-            }),
+            "auth" => Some(Self::Judge { dialect: name()?, namespace: name()?, api: name()?, route: None }),
+            "auth-as" => Some(Self::Judge { dialect: name()?, namespace: name()?, api: name()?, route: Some(name()?) }),
             "problem" => {
-                let problem = Self::Problem {
-                    namespace: name()?,
-                    api: name()?,
-                    code: name()?,
-                };
+                let problem = Self::Problem { namespace: name()?, api: name()?, code: name()? };
                 segments.next().is_none().then_some(problem)
             }
             _ => None,
@@ -82,33 +59,16 @@ mod tests {
 
     #[test]
     fn segments_name_what_is_asked() {
-        let judge = |route| {
-            Some(Target::Judge {
-                dialect: "nginx",
-                namespace: "speech",
-                api: "transcripts",
-                route,
-            })
-        };
+        let judge = |route| Some(Target::Judge { dialect: "nginx", namespace: "speech", api: "transcripts", route });
         for (path, expected) in [
             ("/auth/nginx/speech/transcripts", judge(None)),
             ("/auth/nginx/speech/transcripts/", judge(None)),
             ("/auth/nginx/speech/transcripts/v1/models", judge(None)),
-            (
-                "/auth-as/nginx/speech/transcripts/read",
-                judge(Some("read")),
-            ),
-            (
-                "/auth-as/nginx/speech/transcripts/read/v1",
-                judge(Some("read")),
-            ),
+            ("/auth-as/nginx/speech/transcripts/read", judge(Some("read"))),
+            ("/auth-as/nginx/speech/transcripts/read/v1", judge(Some("read"))),
             (
                 "/problem/speech/transcripts/EXPIRED",
-                Some(Target::Problem {
-                    namespace: "speech",
-                    api: "transcripts",
-                    code: "EXPIRED",
-                }),
+                Some(Target::Problem { namespace: "speech", api: "transcripts", code: "EXPIRED" }),
             ),
         ] {
             assert_eq!(Target::parse(path), expected, "{path}");

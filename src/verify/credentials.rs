@@ -49,26 +49,17 @@ impl Presented<'_> {
 
 /// The one well-formed key in the places where the API looks. Other strings beside it, such as a JWT meant for
 /// the backend, are none of our business.
-pub(super) fn find<'a, H>(
-    api: &'a Api,
-    headers: &'a H,
-    target: &'a [u8],
-) -> Result<Presented<'a>, NoKey>
+pub(super) fn find<'a, H>(api: &'a Api, headers: &'a H, target: &'a [u8]) -> Result<Presented<'a>, NoKey>
 where
     H: Headers + ?Sized,
 {
-    let mut search = Search {
-        format: &api.key_format,
-        found: Err(NoKey::Missing),
-    };
+    let mut search = Search { format: &api.key_format, found: Err(NoKey::Missing) };
     for credential in &api.credentials {
         match credential {
             Credential::Header { name, scheme } => {
                 for value in headers.values(name) {
                     let value = value.trim_ascii();
-                    let key = scheme
-                        .as_deref()
-                        .map_or(Some(value), |scheme| after_scheme(value, scheme));
+                    let key = scheme.as_deref().map_or(Some(value), |scheme| after_scheme(value, scheme));
                     search.offer(key.map(Presented::Verbatim));
                 }
             }
@@ -96,9 +87,7 @@ impl<'a> Search<'a> {
         let well_formed = presented.filter(|presented| self.format.recognises(presented.bytes()));
         match (well_formed, &self.found) {
             (_, Err(NoKey::Ambiguous)) => {}
-            (Some(new), Ok(known)) if new.bytes() != known.bytes() => {
-                self.found = Err(NoKey::Ambiguous)
-            }
+            (Some(new), Ok(known)) if new.bytes() != known.bytes() => self.found = Err(NoKey::Ambiguous),
             (Some(new), Err(_)) => self.found = Ok(new),
             (None, Err(_)) => self.found = Err(NoKey::Malformed),
             (_, Ok(_)) => {}
@@ -143,15 +132,12 @@ impl Iterator for Octets<'_> {
 
     fn next(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
-        match path::octet(rest).filter(|_| *first == b'%') {
-            Some(octet) => {
-                self.0 = &rest[2..];
-                Some(octet)
-            }
-            None => {
-                self.0 = rest;
-                Some(*first)
-            }
+        if let Some(octet) = path::octet(rest).filter(|_| *first == b'%') {
+            self.0 = &rest[2..];
+            Some(octet)
+        } else {
+            self.0 = rest;
+            Some(*first)
         }
     }
 }

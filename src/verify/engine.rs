@@ -51,21 +51,12 @@ pub struct Verdict {
 impl Engine {
     #[must_use]
     pub fn new(index: Arc<Index>, gate: Arc<Gate>, pepper: Pepper) -> Self {
-        Self {
-            index,
-            gate,
-            pepper,
-        }
+        Self { index, gate, pepper }
     }
 
     /// Judges a request at `now`; `monotonic` is the reading of the clock that the gate is kept by.
     #[must_use]
-    pub fn verify<H>(
-        &self,
-        request: &Request<'_, H>,
-        now: Timestamp,
-        monotonic: Duration,
-    ) -> Verdict
+    pub fn verify<H>(&self, request: &Request<'_, H>, now: Timestamp, monotonic: Duration) -> Verdict
     where
         H: Headers + ?Sized,
     {
@@ -89,21 +80,13 @@ impl Engine {
             return Err(Denial::new(Code::Unavailable, "what is known is not fresh"));
         }
         let Some(api) = self.index.api(request.namespace, request.api) else {
-            return Err(Denial::new(
-                Code::ApiNotFound,
-                "there is no such ProtectedApi",
-            ));
+            return Err(Denial::new(Code::ApiNotFound, "there is no such ProtectedApi"));
         };
         let Some(api) = api else {
-            return Err(Denial::new(
-                Code::Unavailable,
-                "the ProtectedApi is not accepted",
-            ));
+            return Err(Denial::new(Code::Unavailable, "the ProtectedApi is not accepted"));
         };
         let api = &*verdict.api.insert(api);
-        let original = request
-            .original
-            .map_err(|cause| Denial::new(Code::BadRequest, cause))?;
+        let original = request.original.map_err(|cause| Denial::new(Code::BadRequest, cause))?;
         let matched = matched(api, request.route, &original)?;
         if let Matched::Route(route) = &matched {
             verdict.route = Some(Arc::clone(route));
@@ -114,33 +97,16 @@ impl Engine {
         let presented = credentials::find(api, request.headers, original.target)
             .map_err(|none| Denial::new(Code::Unauthorized, none.as_str()))?;
         let digest = self.pepper.digest_of(presented.bytes());
-        let known = self
-            .index
-            .find(&digest)
-            .filter(|entry| entry.belongs_to(api));
+        let known = self.index.find(&digest).filter(|entry| entry.belongs_to(api));
         let Some(entry) = known else {
-            return Err(Denial::new(
-                Code::Unauthorized,
-                "no key of this API has this string",
-            ));
+            return Err(Denial::new(Code::Unauthorized, "no key of this API has this string"));
         };
         let judged = entry.judged();
-        let presented = Use {
-            entry: &entry,
-            judged: &judged,
-            digest: &digest,
-            api,
-            original: &original,
-            matched: &matched,
-            now,
-        };
+        let presented =
+            Use { entry: &entry, judged: &judged, digest: &digest, api, original: &original, matched: &matched, now };
         let outcome = presented.check_and_charge(&mut verdict.limit);
         let version = entry.version(&digest).unwrap_or_default();
-        verdict.identity = Some(Identity {
-            entry,
-            judged,
-            version,
-        });
+        verdict.identity = Some(Identity { entry, judged, version });
         outcome
     }
 }
@@ -163,16 +129,12 @@ impl Matched {
 fn matched(api: &Api, named: Option<&str>, original: &Original<'_>) -> Result<Matched, Denial> {
     if let Some(name) = named {
         let route = api.routes.by_name(name).cloned();
-        return Ok(route.map_or(
-            Matched::Nothing("the API has no route of this name"),
-            Matched::Route,
-        ));
+        return Ok(route.map_or(Matched::Nothing("the API has no route of this name"), Matched::Route));
     }
     if api.routes.is_empty() {
         return Ok(Matched::Anything);
     }
-    let path = path::of_target(original.target)
-        .map_err(|cause| Denial::new(Code::BadRequest, cause.as_str()))?;
+    let path = path::of_target(original.target).map_err(|cause| Denial::new(Code::BadRequest, cause.as_str()))?;
     let route = api.routes.find(original.method, &path).cloned();
     Ok(match (route, api.unmatched) {
         (Some(route), _) => Matched::Route(route),
@@ -226,38 +188,27 @@ impl Use<'_> {
     /// Steps 6 to 12.
     fn check(&self) -> Result<(), Denial> {
         let deny = |code, cause| Err(Denial::new(code, cause));
-        let Self {
-            entry, api, now, ..
-        } = *self;
+        let Self { entry, api, now, .. } = *self;
         if entry.is_revoked() {
             return deny(Code::Revoked, "the key is revoked");
         }
-        let granted = self
-            .granted()
-            .map_err(|reason| Denial::new(Code::NotAccepted, reason.as_str()))?;
+        let granted = self.granted().map_err(|reason| Denial::new(Code::NotAccepted, reason.as_str()))?;
         if !entry.is_enabled() {
             return deny(Code::Disabled, "the key is disabled");
         }
         if entry.is_expired(self.digest, api, now) {
-            return deny(
-                Code::Expired,
-                "the key or this version of it is past its time",
-            );
+            return deny(Code::Expired, "the key or this version of it is past its time");
         }
         if !entry.admits(self.original.client) {
-            return deny(
-                Code::IpNotAllowed,
-                "the key may not be used from this address",
-            );
+            return deny(Code::IpNotAllowed, "the key may not be used from this address");
         }
         match self.matched {
             Matched::Anything => Ok(()),
             Matched::Nothing(cause) => deny(Code::RouteNotFound, cause),
             Matched::Route(route) => match &route.require {
-                Some(query) if !query.holds(&granted.scopes) => deny(
-                    Code::InsufficientScope,
-                    "the key's scopes do not satisfy the route's query",
-                ),
+                Some(query) if !query.holds(&granted.scopes) => {
+                    deny(Code::InsufficientScope, "the key's scopes do not satisfy the route's query")
+                }
                 _ => Ok(()),
             },
         }

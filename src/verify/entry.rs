@@ -40,11 +40,7 @@ impl From<&KeyVersion> for Version {
             // A grace period without an end is a mistake that must not make a key immortal.
             (VersionState::Grace, None) | (VersionState::Retired, _) => Validity::Over,
         };
-        Self {
-            digest: version.digest,
-            number: version.number,
-            validity,
-        }
+        Self { digest: version.digest, number: version.number, validity }
     }
 }
 
@@ -79,24 +75,12 @@ pub(super) struct Shared {
 
 impl Entry {
     pub(super) fn new(record: KeyRecord, shared: Shared) -> Self {
-        let KeyRecord {
-            key,
-            name,
-            uid,
-            created_at,
-            id,
-            versions,
-            revoked_for_good,
-            refused_by_controller,
-        } = record;
+        let KeyRecord { key, name, uid, created_at, id, versions, revoked_for_good, refused_by_controller } = record;
         let (key, malformed) = match key {
             Ok(key) => (Some(key), None),
             Err(rejection) => (None, Some(rejection)),
         };
-        let owner = key
-            .as_ref()
-            .and_then(|key| key.owner.as_deref())
-            .unwrap_or("");
+        let owner = key.as_ref().and_then(|key| key.owner.as_deref()).unwrap_or("");
         let mut text = String::with_capacity(128);
         let ends = [id.as_deref().unwrap_or(""), &*name.name, owner].map(|part| {
             text.extend(part.chars().map(visible));
@@ -107,12 +91,10 @@ impl Entry {
             versions: versions.iter().map(Version::from).collect(),
             enabled: key.as_ref().is_some_and(|key| key.enabled),
             revoked: revoked_for_good || key.as_ref().is_some_and(|key| key.revoked),
-            environment: key
-                .as_ref()
-                .map_or(Environment::default(), |key| key.environment),
+            environment: key.as_ref().map_or_else(Environment::default, |key| key.environment),
             ends,
             expires_at: key.as_ref().and_then(|key| key.expires_at),
-            ip_allowlist: key.map_or(AddressSet::default(), |key| key.ip_allowlist),
+            ip_allowlist: key.map_or_else(AddressSet::default, |key| key.ip_allowlist),
             created_at,
             terms: shared.terms,
             rejection: malformed.or(refused_by_controller).map(Box::new),
@@ -176,23 +158,17 @@ impl Entry {
     }
 
     fn find(&self, digest: &Digest) -> Option<&Version> {
-        self.versions
-            .iter()
-            .find(|version| version.digest == *digest)
+        self.versions.iter().find(|version| version.digest == *digest)
     }
 
     /// Whether the key is one of that API's. One that says nothing intelligible passes, to be refused by name.
     pub(super) fn belongs_to(&self, api: &Api) -> bool {
-        self.terms
-            .as_ref()
-            .is_none_or(|terms| *terms.api() == api.name)
+        self.terms.as_ref().is_none_or(|terms| *terms.api() == api.name)
     }
 
     /// What its terms are granted; `None` if it has none.
     pub(super) fn judged(&self) -> Option<Arc<Judged>> {
-        self.terms
-            .as_ref()
-            .map(|terms| Guard::into_inner(terms.judged()))
+        self.terms.as_ref().map(|terms| Guard::into_inner(terms.judged()))
     }
 
     pub(super) fn is_revoked(&self) -> bool {
@@ -221,18 +197,13 @@ impl Entry {
 
     /// Whether the key may be used from there. An address that nobody knows is in no list.
     pub(super) fn admits(&self, client: Option<IpAddr>) -> bool {
-        self.ip_allowlist.is_empty()
-            || client.is_some_and(|client| self.ip_allowlist.admits(client))
+        self.ip_allowlist.is_empty() || client.is_some_and(|client| self.ip_allowlist.admits(client))
     }
 }
 
 /// Header values are visible ASCII; whatever else an object was made to contain must not end a header line.
 fn visible(character: char) -> char {
-    if character.is_ascii_graphic() {
-        character
-    } else {
-        '?'
-    }
+    if character.is_ascii_graphic() { character } else { '?' }
 }
 
 /// Who is let in: what proxies tell backends about the key. All values are visible ASCII.

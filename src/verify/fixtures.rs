@@ -10,9 +10,7 @@ use super::index::{Index, KeyRecord, KeyVersion};
 use crate::core::address::AddressSet;
 use crate::core::digest::Pepper;
 use crate::core::key::{Environment, KeyFormat, PlainKey};
-use crate::core::policy::{
-    Api, Credential, Key, ObjectName, Preflight, RateLimit, Schedule, Tier, Unmatched,
-};
+use crate::core::policy::{Api, Credential, Key, ObjectName, Preflight, RateLimit, Schedule, Tier, Unmatched};
 use crate::core::query::Query;
 use crate::core::rotation::VersionState;
 use crate::core::route::{Route, Routes};
@@ -32,10 +30,7 @@ pub(super) fn pepper() -> Pepper {
 
 /// A well-formed string, another one for every seed.
 pub(super) fn string(seed: u8) -> PlainKey {
-    let format = KeyFormat {
-        prefix: "sk".into(),
-        length: 32,
-    };
+    let format = KeyFormat { prefix: "sk".into(), length: 32 };
     let fill = |bytes: &mut [u8]| -> Result<(), std::convert::Infallible> {
         bytes.fill(seed);
         Ok(())
@@ -44,21 +39,11 @@ pub(super) fn string(seed: u8) -> PlainKey {
 }
 
 pub(super) fn version(number: u32, seed: u8, state: VersionState) -> KeyVersion {
-    KeyVersion {
-        number,
-        digest: pepper().digest(&string(seed)),
-        state,
-        not_after: None,
-    }
+    KeyVersion { number, digest: pepper().digest(&string(seed)), state, not_after: None }
 }
 
 pub(super) fn limit(name: &str, limit: u32, seconds: u64) -> RateLimit {
-    RateLimit {
-        name: name.into(),
-        limit,
-        window: Duration::from_secs(seconds),
-        auto_apply: true,
-    }
+    RateLimit { name: name.into(), limit, window: Duration::from_secs(seconds), auto_apply: true }
 }
 
 pub(super) fn key(change: impl FnOnce(&mut Key)) -> Key {
@@ -112,40 +97,20 @@ pub(super) fn route(name: &str, methods: &[&str], path: &str, require: Option<&s
 }
 
 pub(super) fn api(change: impl FnOnce(&mut Api)) -> Arc<Api> {
-    let header = |name: &str, scheme: Option<&str>| Credential::Header {
-        name: name.into(),
-        scheme: scheme.map(Into::into),
-    };
+    let header =
+        |name: &str, scheme: Option<&str>| Credential::Header { name: name.into(), scheme: scheme.map(Into::into) };
     let routes = vec![
-        route(
-            "read",
-            &["GET"],
-            "/v1/transcripts/{*rest}",
-            Some("transcripts:read"),
-        ),
-        route(
-            "write",
-            &["POST"],
-            "/v1/transcripts",
-            Some("transcripts:write"),
-        ),
-        Route {
-            public: true,
-            ..route("health", &[], "/healthz", None)
-        },
+        route("read", &["GET"], "/v1/transcripts/{*rest}", Some("transcripts:read")),
+        route("write", &["POST"], "/v1/transcripts", Some("transcripts:write")),
+        Route { public: true, ..route("health", &[], "/healthz", None) },
     ];
     let mut api = Api {
         name: name("transcripts"),
-        key_format: KeyFormat {
-            prefix: "sk".into(),
-            length: 32,
-        },
+        key_format: KeyFormat { prefix: "sk".into(), length: 32 },
         credentials: vec![
             header("authorization", Some("Bearer")),
             header("x-api-key", None),
-            Credential::Query {
-                name: "api_key".into(),
-            },
+            Credential::Query { name: "api_key".into() },
         ],
         default_tier: None,
         default_schedule: Schedule::default(),
@@ -163,11 +128,7 @@ pub(super) fn api(change: impl FnOnce(&mut Api)) -> Arc<Api> {
 /// An index that knows the API, the tier and these keys.
 pub(super) fn index(api: Arc<Api>, records: Vec<KeyRecord>) -> Arc<Index> {
     let index = Index::default();
-    let pro = Tier {
-        name: "pro".into(),
-        rate_limits: vec![limit("requests", 3, 60)],
-        ..Tier::default()
-    };
+    let pro = Tier { name: "pro".into(), rate_limits: vec![limit("requests", 3, 60)], ..Tier::default() };
     index.change_policies(|policies| {
         policies.apis.insert(api.name.clone(), Ok(api));
         policies.tiers.insert(name("pro"), Ok(Arc::new(pro)));

@@ -41,10 +41,7 @@ impl Gate {
     /// A closed gate. A kind may be silent for `max_age`.
     #[must_use]
     pub fn new(max_age: Duration) -> Self {
-        Self {
-            max_age,
-            heard: Default::default(),
-        }
+        Self { max_age, heard: Default::default() }
     }
 
     /// A complete list of the kind has been applied.
@@ -76,9 +73,7 @@ impl Gate {
 
     /// The kinds that keep the gate closed.
     pub fn missing(&self, now: Duration) -> impl Iterator<Item = Watched> {
-        Watched::ALL
-            .into_iter()
-            .filter(move |kind| !self.is_fresh(*kind, now))
+        Watched::ALL.into_iter().filter(move |kind| !self.is_fresh(*kind, now))
     }
 
     fn is_fresh(&self, kind: Watched, now: Duration) -> bool {
@@ -87,9 +82,7 @@ impl Gate {
 }
 
 fn stamp(at: Duration) -> u64 {
-    u64::try_from(at.as_nanos())
-        .unwrap_or(u64::MAX - 1)
-        .saturating_add(1)
+    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX - 1).saturating_add(1)
 }
 
 #[cfg(test)]
@@ -111,11 +104,7 @@ mod tests {
         let gate = Gate::new(MAX_AGE);
         assert_eq!(missing(&gate, at(0)), Watched::ALL);
         gate.heard(Watched::ApiKeys, at(0));
-        assert_eq!(
-            missing(&gate, at(0)),
-            Watched::ALL,
-            "an event before the list is none"
-        );
+        assert_eq!(missing(&gate, at(0)), Watched::ALL, "an event before the list is none");
         for kind in [Watched::Tiers, Watched::ApiKeys, Watched::Roles] {
             gate.listed(kind, at(0));
         }
@@ -128,12 +117,8 @@ mod tests {
     #[test]
     fn closes_when_a_kind_is_silent_for_too_long_and_opens_when_it_is_heard_of() {
         let gate = Gate::new(MAX_AGE);
-        Watched::ALL
-            .into_iter()
-            .for_each(|kind| gate.listed(kind, at(10)));
-        [Watched::ApiKeys, Watched::Tiers, Watched::Roles]
-            .into_iter()
-            .for_each(|kind| gate.heard(kind, at(20)));
+        Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, at(10)));
+        [Watched::ApiKeys, Watched::Tiers, Watched::Roles].into_iter().for_each(|kind| gate.heard(kind, at(20)));
         assert!(gate.is_open(at(40)));
         assert_eq!(missing(&gate, at(41)), [Watched::ProtectedApis]);
         assert_eq!(gate.age(Watched::ProtectedApis, at(41)), Some(at(31)));

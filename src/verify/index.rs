@@ -104,10 +104,7 @@ impl Index {
     /// A key has been created or changed.
     pub fn apply(&self, record: KeyRecord) {
         let mut book = self.write();
-        let before = book
-            .by_uid
-            .get(&*record.uid)
-            .map(|known| Arc::clone(&known.0));
+        let before = book.by_uid.get(&*record.uid).map(|known| Arc::clone(&known.0));
         let entry = book.enter(record, before.as_deref());
         let keys = self.keys.load();
         for digest in entry.digests() {
@@ -136,6 +133,7 @@ impl Index {
     }
 
     /// These are all keys that there are. What has been charged to them stays charged.
+    #[expect(clippy::mutable_key_type, reason = "entries are found by their uid, which never changes")]
     pub fn reset(&self, records: Vec<KeyRecord>) {
         let mut book = self.write();
         let known = std::mem::take(&mut book.by_uid);
@@ -162,9 +160,7 @@ impl Index {
         let mut apis = Apis::default();
         for (name, api) in &book.policies.apis {
             let api = api.as_ref().ok().map(Arc::clone);
-            apis.entry(Arc::clone(&name.namespace))
-                .or_default()
-                .insert(Arc::clone(&name.name), api);
+            apis.entry(Arc::clone(&name.namespace)).or_default().insert(Arc::clone(&name.name), api);
         }
         self.apis.store(Arc::new(apis));
         book.forget_unused();
@@ -182,11 +178,7 @@ impl Index {
 impl Book {
     /// Makes the entry for a record and notes it under its uid. `before` is the entry that it replaces.
     fn enter(&mut self, record: KeyRecord, before: Option<&Entry>) -> Arc<Entry> {
-        let terms = record
-            .key
-            .as_ref()
-            .ok()
-            .map(|key| self.terms_of(key.into()));
+        let terms = record.key.as_ref().ok().map(|key| self.terms_of(key.into()));
         let shared = Shared {
             namespace: self.intern(&record.name.namespace),
             counters: counters(terms.as_deref(), before),
@@ -220,8 +212,7 @@ impl Book {
 
     fn forget_unused(&mut self) {
         self.terms.retain(|_, terms| Arc::strong_count(terms) > 1);
-        self.namespaces
-            .retain(|namespace| Arc::strong_count(namespace) > 1);
+        self.namespaces.retain(|namespace| Arc::strong_count(namespace) > 1);
     }
 
     /// Puts a key under its digest, unless an older one is there.
@@ -230,15 +221,8 @@ impl Book {
         let keys = keys.pin();
         match keys.get(&digest) {
             Some(holder) if holder.uid() != entry.uid() => {
-                let (first, second) = if entry.is_before(holder) {
-                    (entry, holder)
-                } else {
-                    (holder, entry)
-                };
-                self.contenders
-                    .entry(digest)
-                    .or_default()
-                    .push(Arc::clone(second));
+                let (first, second) = if entry.is_before(holder) { (entry, holder) } else { (holder, entry) };
+                self.contenders.entry(digest).or_default().push(Arc::clone(second));
                 keys.insert(digest, Arc::clone(first));
             }
             _ => {
@@ -255,16 +239,7 @@ impl Book {
             return;
         }
         let waiting = self.contenders.get(&digest).into_iter().flatten();
-        match waiting
-            .reduce(|oldest, other| {
-                if other.is_before(oldest) {
-                    other
-                } else {
-                    oldest
-                }
-            })
-            .cloned()
-        {
+        match waiting.reduce(|oldest, other| if other.is_before(oldest) { other } else { oldest }).cloned() {
             Some(next) => {
                 self.withdraw(digest, next.uid());
                 keys.insert(digest, next);
@@ -292,13 +267,8 @@ fn counters(terms: Option<&Terms>, before: Option<&Entry>) -> Arc<Counters> {
         return Arc::clone(&before.counters);
     }
     let judged = terms.map(Terms::judged);
-    let granted = judged
-        .as_ref()
-        .and_then(|judged| judged.as_ref().as_ref().ok());
-    let limits = granted.map_or_else(
-        || Arc::new(Limits::default()),
-        |granted| Arc::clone(&granted.limits),
-    );
+    let granted = judged.as_ref().and_then(|judged| judged.as_ref().as_ref().ok());
+    let limits = granted.map_or_else(|| Arc::new(Limits::default()), |granted| Arc::clone(&granted.limits));
     Arc::new(Counters::new(limits))
 }
 
@@ -342,9 +312,7 @@ mod tests {
             key.created_at = at(created_at);
         });
         let numbered = seeds.iter().zip(1..);
-        record.versions = numbered
-            .map(|(seed, number)| version(number, *seed, Current))
-            .collect();
+        record.versions = numbered.map(|(seed, number)| version(number, *seed, Current)).collect();
         record
     }
 
@@ -354,9 +322,7 @@ mod tests {
 
     /// The uid of the key with that string.
     fn holder(index: &Index, seed: u8) -> Option<String> {
-        index
-            .find(&version(1, seed, Current).digest)
-            .map(|entry| entry.uid().to_owned())
+        index.find(&version(1, seed, Current).digest).map(|entry| entry.uid().to_owned())
     }
 
     fn scopes(index: &Index, seed: u8) -> Result<Vec<String>, String> {
@@ -372,10 +338,7 @@ mod tests {
         let index = with(vec![named("a", 0, &[1, 2]), named("b", 0, &[3])]);
         index.delete("a");
         index.delete("never seen");
-        assert_eq!(
-            [1, 2, 3].map(|seed| holder(&index, seed)),
-            [None, None, Some("b".to_owned())]
-        );
+        assert_eq!([1, 2, 3].map(|seed| holder(&index, seed)), [None, None, Some("b".to_owned())]);
         assert_eq!(index.len(), 1);
     }
 
@@ -383,10 +346,7 @@ mod tests {
     fn a_version_that_is_dropped_is_unknown_and_the_others_are_kept() {
         let index = with(vec![named("a", 0, &[1, 2])]);
         index.apply(named("a", 0, &[2, 3]));
-        assert_eq!(
-            [1, 2, 3].map(|seed| holder(&index, seed).is_some()),
-            [false, true, true]
-        );
+        assert_eq!([1, 2, 3].map(|seed| holder(&index, seed).is_some()), [false, true, true]);
         assert_eq!(index.len(), 1);
     }
 
@@ -395,21 +355,14 @@ mod tests {
         let index = with(vec![named("a", 0, &[1]), named("b", 0, &[2])]);
         index.reset(vec![named("b", 0, &[3]), named("c", 0, &[4])]);
         let holders = [1, 2, 3, 4].map(|seed| holder(&index, seed));
-        assert_eq!(
-            holders,
-            [None, None, Some("b".to_owned()), Some("c".to_owned())]
-        );
+        assert_eq!(holders, [None, None, Some("b".to_owned()), Some("c".to_owned())]);
         assert_eq!(index.len(), 2);
         assert!(!index.is_empty());
     }
 
     #[test]
     fn of_two_keys_with_one_string_the_older_counts() {
-        for (a, b, expected) in [
-            ((5, "a"), (6, "b"), "a"),
-            ((6, "a"), (5, "b"), "b"),
-            ((5, "b"), (5, "a"), "a"),
-        ] {
+        for (a, b, expected) in [((5, "a"), (6, "b"), "a"), ((6, "a"), (5, "b"), "b"), ((5, "b"), (5, "a"), "a")] {
             let records = || vec![named(a.1, a.0, &[1]), named(b.1, b.0, &[1])];
             let listed = with(records());
             let applied = with(vec![]);
@@ -432,11 +385,7 @@ mod tests {
 
     #[test]
     fn a_contender_that_goes_away_never_comes_back() {
-        let index = with(vec![
-            named("a", 0, &[1]),
-            named("b", 1, &[1]),
-            named("c", 2, &[1]),
-        ]);
+        let index = with(vec![named("a", 0, &[1]), named("b", 1, &[1]), named("c", 2, &[1])]);
         index.delete("b");
         index.apply(named("a", 0, &[2]));
         assert_eq!(holder(&index, 1).as_deref(), Some("c"));
@@ -453,11 +402,7 @@ mod tests {
             key.scopes = Some(vec![]);
         }));
         let index = with(vec![reader, named("plain", 0, &[2])]);
-        let role = |scope: &str| {
-            Ok(Arc::new(Role {
-                scopes: vec![Scope::parse(scope).unwrap()],
-            }))
-        };
+        let role = |scope: &str| Ok(Arc::new(Role { scopes: vec![Scope::parse(scope).unwrap()] }));
         assert_eq!(scopes(&index, 1), Err("RoleNotFound".to_owned()));
         for scope in ["a", "b"] {
             index.change_policies(|policies| {
@@ -485,11 +430,7 @@ mod tests {
             let entry = index.find(&version(1, 1, Current).digest).unwrap();
             let judged = entry.judged().unwrap();
             let limits = &judged.as_ref().as_ref().unwrap().limits;
-            let remaining = entry
-                .counters
-                .charge(limits, at(0), 1)
-                .closest
-                .map(|state| state.remaining);
+            let remaining = entry.counters.charge(limits, at(0), 1).closest.map(|state| state.remaining);
             assert_eq!(remaining, Some(expected));
         };
         charge(4);

@@ -28,9 +28,7 @@ struct Limit {
 impl Limit {
     /// Whether what was charged to `other` counts here: the limit itself may have been raised or lowered.
     fn continues(&self, other: &Self) -> bool {
-        self.origin == other.origin
-            && self.name == other.name
-            && self.rule.shares_window_with(other.rule)
+        self.origin == other.origin && self.name == other.name && self.rule.shares_window_with(other.rule)
     }
 
     fn state(&self, standing: Standing) -> LimitState {
@@ -54,24 +52,14 @@ impl Limits {
     #[must_use]
     pub fn new(own: &[RateLimit], tier: Option<&Tier>, in_own_namespace: bool) -> Self {
         let tier = tier.map_or(&[][..], |tier| &tier.rate_limits);
-        let shadowed = |limit: &RateLimit| {
-            in_own_namespace && own.iter().any(|other| other.name == limit.name)
-        };
-        let inherited = tier
-            .iter()
-            .filter(|limit| !shadowed(limit))
-            .map(|limit| (Origin::Tier, limit));
-        let all = own
-            .iter()
-            .map(|limit| (Origin::Key, limit))
-            .chain(inherited);
-        let charged = all
-            .filter(|(_, limit)| limit.auto_apply)
-            .map(|(origin, limit)| Limit {
-                origin,
-                name: Arc::clone(&limit.name),
-                rule: Rule::new(limit.limit, limit.window),
-            });
+        let shadowed = |limit: &RateLimit| in_own_namespace && own.iter().any(|other| other.name == limit.name);
+        let inherited = tier.iter().filter(|limit| !shadowed(limit)).map(|limit| (Origin::Tier, limit));
+        let all = own.iter().map(|limit| (Origin::Key, limit)).chain(inherited);
+        let charged = all.filter(|(_, limit)| limit.auto_apply).map(|(origin, limit)| Limit {
+            origin,
+            name: Arc::clone(&limit.name),
+            rule: Rule::new(limit.limit, limit.window),
+        });
         Self(charged.collect())
     }
 }
@@ -108,10 +96,7 @@ impl Counters {
     #[must_use]
     pub fn charge(&self, limits: &Arc<Limits>, now: Timestamp, cost: u32) -> Charge {
         let mut charged = self.lock(limits);
-        Charge {
-            outcome: charged.charge(now, cost),
-            closest: charged.closest(now),
-        }
+        Charge { outcome: charged.charge(now, cost), closest: charged.closest(now) }
     }
 
     /// The limit closest to exhaustion, without charging anything.
@@ -137,9 +122,7 @@ impl Charged {
             let cells_of = |limit: &Limit| {
                 let known = self.limits.0.iter().zip(&self.cells);
                 let mut continued = known.filter(|(other, _)| limit.continues(other));
-                continued
-                    .next()
-                    .map_or(Cells::default(), |(_, cells)| *cells)
+                continued.next().map_or_else(Cells::default, |(_, cells)| *cells)
             };
             self.cells = limits.0.iter().map(cells_of).collect();
         }
@@ -166,9 +149,7 @@ impl Charged {
         let limits = self.limits.0.iter().zip(&self.cells);
         limits
             .map(|(limit, cells)| (limit, cells.standing(limit.rule, now)))
-            .min_by_key(|(_, standing)| {
-                (standing.remaining, std::cmp::Reverse(standing.reset_after))
-            })
+            .min_by_key(|(_, standing)| (standing.remaining, std::cmp::Reverse(standing.reset_after)))
             .map(|(limit, standing)| limit.state(standing))
     }
 }
@@ -182,12 +163,7 @@ mod tests {
     use super::*;
 
     fn limit(name: &str, limit: u32, seconds: u64) -> RateLimit {
-        RateLimit {
-            name: name.into(),
-            limit,
-            window: Duration::from_secs(seconds),
-            auto_apply: true,
-        }
+        RateLimit { name: name.into(), limit, window: Duration::from_secs(seconds), auto_apply: true }
     }
 
     fn limits(own: &[RateLimit]) -> Arc<Limits> {
@@ -195,10 +171,7 @@ mod tests {
     }
 
     fn tier(rate_limits: Vec<RateLimit>) -> Tier {
-        Tier {
-            rate_limits,
-            ..Tier::default()
-        }
+        Tier { rate_limits, ..Tier::default() }
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -219,15 +192,9 @@ mod tests {
             assert_eq!(counters.charge(&limits, at(0), 1).outcome, Err(Some(20)));
         }
         assert_eq!(counters.charge(&limits, at(20), 1).outcome, Ok(()));
-        assert_eq!(
-            remaining(counters.look(&limits, at(40))),
-            Some(("narrow".into(), 1))
-        );
+        assert_eq!(remaining(counters.look(&limits, at(40))), Some(("narrow".into(), 1)));
         let wide = self::limits(&[limit("wide", 10, 60)]);
-        assert_eq!(
-            remaining(counters.look(&wide, at(40))),
-            Some(("wide".into(), 8))
-        );
+        assert_eq!(remaining(counters.look(&wide, at(40))), Some(("wide".into(), 8)));
     }
 
     #[test]
@@ -235,41 +202,17 @@ mod tests {
         let limits = limits(&[limit("a", 1, 10), limit("b", 1, 60), limit("c", 9, 1)]);
         let counters = Counters::new(Arc::clone(&limits));
         let first = counters.charge(&limits, at(0), 1);
-        let b = LimitState {
-            name: "b".into(),
-            limit: 1,
-            remaining: 0,
-            reset_after: 120,
-            window: 60,
-        };
-        assert_eq!(
-            first,
-            Charge {
-                outcome: Ok(()),
-                closest: Some(b.clone())
-            }
-        );
+        let b = LimitState { name: "b".into(), limit: 1, remaining: 0, reset_after: 120, window: 60 };
+        assert_eq!(first, Charge { outcome: Ok(()), closest: Some(b.clone()) });
         let second = counters.charge(&limits, at(0), 1);
-        assert_eq!(
-            second,
-            Charge {
-                outcome: Err(Some(120)),
-                closest: Some(b)
-            }
-        );
+        assert_eq!(second, Charge { outcome: Err(Some(120)), closest: Some(b) });
     }
 
     #[test]
     fn without_limits_everything_passes() {
         let limits = limits(&[]);
         let counters = Counters::new(Arc::clone(&limits));
-        assert_eq!(
-            counters.charge(&limits, at(0), 1),
-            Charge {
-                outcome: Ok(()),
-                closest: None
-            }
-        );
+        assert_eq!(counters.charge(&limits, at(0), 1), Charge { outcome: Ok(()), closest: None });
     }
 
     #[test]
@@ -277,35 +220,18 @@ mod tests {
         let tier = tier(vec![limit("requests", 10, 60), limit("burst", 3, 1)]);
         let own = [limit("requests", 99, 60)];
         for (in_own_namespace, expected) in [
-            (
-                true,
-                &[(Origin::Key, "requests"), (Origin::Tier, "burst")][..],
-            ),
-            (
-                false,
-                &[
-                    (Origin::Key, "requests"),
-                    (Origin::Tier, "requests"),
-                    (Origin::Tier, "burst"),
-                ],
-            ),
+            (true, &[(Origin::Key, "requests"), (Origin::Tier, "burst")][..]),
+            (false, &[(Origin::Key, "requests"), (Origin::Tier, "requests"), (Origin::Tier, "burst")]),
         ] {
             let limits = Limits::new(&own, Some(&tier), in_own_namespace);
-            let names: Vec<_> = limits
-                .0
-                .iter()
-                .map(|limit| (limit.origin, &*limit.name))
-                .collect();
+            let names: Vec<_> = limits.0.iter().map(|limit| (limit.origin, &*limit.name)).collect();
             assert_eq!(names, expected);
         }
     }
 
     #[test]
     fn a_limit_that_does_not_apply_by_itself_is_not_charged() {
-        let named = RateLimit {
-            auto_apply: false,
-            ..limit("search", 1, 60)
-        };
+        let named = RateLimit { auto_apply: false, ..limit("search", 1, 60) };
         assert_eq!(Limits::new(&[named], None, true), Limits::default());
     }
 
@@ -315,15 +241,9 @@ mod tests {
         let counters = Counters::new(Arc::clone(&before));
         assert_eq!(counters.charge(&before, at(0), 4).outcome, Ok(()));
         let raised = limits(&[limit("b", 20, 60), limit("a", 30, 60)]);
-        assert_eq!(
-            remaining(counters.look(&raised, at(0))),
-            Some(("b".into(), 16))
-        );
+        assert_eq!(remaining(counters.look(&raised, at(0))), Some(("b".into(), 16)));
         let other_window = limits(&[limit("a", 10, 61)]);
-        assert_eq!(
-            remaining(counters.look(&other_window, at(0))),
-            Some(("a".into(), 10))
-        );
+        assert_eq!(remaining(counters.look(&other_window, at(0))), Some(("a".into(), 10)));
     }
 
     #[test]
@@ -331,22 +251,12 @@ mod tests {
         let limits = limits(&[limit("a", 500, 3_600), limit("b", 900, 3_600)]);
         let counters = Counters::new(Arc::clone(&limits));
         let admitted: usize = std::thread::scope(|scope| {
-            let ask = || {
-                (0..250)
-                    .filter(|_| counters.charge(&limits, at(0), 1).outcome.is_ok())
-                    .count()
-            };
+            let ask = || (0..250).filter(|_| counters.charge(&limits, at(0), 1).outcome.is_ok()).count();
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .sum()
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(admitted, 500);
-        assert_eq!(
-            remaining(counters.look(&limits, at(0))),
-            Some(("a".into(), 0))
-        );
+        assert_eq!(remaining(counters.look(&limits, at(0))), Some(("a".into(), 0)));
     }
 
     proptest! {

@@ -11,9 +11,7 @@ pub trait Headers {
 /// A list of names (in any case) and values.
 impl Headers for [(&str, &str)] {
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter()
-            .filter(move |(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_bytes())
+        self.iter().filter(move |(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_bytes())
     }
 }
 

@@ -75,11 +75,11 @@ impl Terms {
 
     pub(super) fn judge_again(&self, policies: &Policies) {
         let mut judged = judge(&self.ask, policies);
-        if let (Ok(new), Ok(old)) = (&mut judged, &**self.judged.load()) {
-            if new.limits == old.limits {
-                // The same list lets counters see at a glance that nothing has changed.
-                new.limits = Arc::clone(&old.limits);
-            }
+        if let (Ok(new), Ok(old)) = (&mut judged, &**self.judged.load())
+            && new.limits == old.limits
+        {
+            // The same list lets counters see at a glance that nothing has changed.
+            new.limits = Arc::clone(&old.limits);
         }
         self.judged.store(Arc::new(judged));
     }
@@ -94,22 +94,9 @@ fn judge(ask: &Ask, policies: &Policies) -> Judged {
         not_yet_supported: &ask.not_yet_supported,
     };
     let acceptance::Grant { api, tier, scopes } = acceptance::grant(claim, policies)?;
-    let limits = Arc::new(Limits::new(
-        &ask.rate_limits,
-        tier.as_deref(),
-        ask.in_own_namespace,
-    ));
-    let scopes_text = if api.identify_scopes {
-        scopes_text(&scopes)
-    } else {
-        Box::default()
-    };
-    Ok(Granted {
-        tier,
-        scopes,
-        limits,
-        scopes_text,
-    })
+    let limits = Arc::new(Limits::new(&ask.rate_limits, tier.as_deref(), ask.in_own_namespace));
+    let scopes_text = if api.identify_scopes { scopes_text(&scopes) } else { Box::default() };
+    Ok(Granted { tier, scopes, limits, scopes_text })
 }
 
 /// As many whole scopes as fit: a backend that reads the list must never see half a scope.
@@ -134,9 +121,7 @@ mod tests {
 
     #[test]
     fn the_text_of_scopes_ends_with_a_whole_one() {
-        let scopes = |count: usize| {
-            ScopeSet::new((0..count).map(|at| Scope::parse(&format!("{at:0>127}")).unwrap()))
-        };
+        let scopes = |count: usize| ScopeSet::new((0..count).map(|at| Scope::parse(&format!("{at:0>127}")).unwrap()));
         assert_eq!(&*scopes_text(&scopes(0)), "");
         assert_eq!(scopes_text(&scopes(16)).len(), 16 * 128 - 1);
         assert_eq!(scopes_text(&scopes(17)), scopes_text(&scopes(16)));

@@ -65,50 +65,22 @@ const RULES: &[Rule] = &[
     rule("entropy", &[], BOTH),
     rule("metrics", &[], BOTH),
     rule("telemetry", &[], BOTH),
-    rule(
-        "cli",
-        &[
-            LEAVES,
-            &[
-                "controller",
-                "core",
-                "feed",
-                "resources",
-                "transport",
-                "verify",
-            ],
-        ],
-        &[],
-    ),
+    rule("cli", &[LEAVES, &["controller", "core", "feed", "resources", "transport", "verify"]], &[]),
     // The entrances hold no logic: a library of modules, a program that calls the command line.
     rule("lib", &[], WORLD),
     rule("main", &[&["cli", "telemetry"]], BOTH),
 ];
 
-const fn rule(
-    folder: &'static str,
-    ours: &'static [&'static [&'static str]],
-    never: &'static [&'static str],
-) -> Rule {
-    Rule {
-        folder,
-        ours,
-        never,
-    }
+const fn rule(folder: &'static str, ours: &'static [&'static [&'static str]], never: &'static [&'static str]) -> Rule {
+    Rule { folder, ours, never }
 }
 
 /// The breaches of [`RULES`] in one file, each as `src/core/key.rs:12 uses kube; core must not`.
 fn breaches(path: &str, text: &str) -> Vec<String> {
-    let modules: Vec<&str> = path
-        .trim_start_matches("src/")
-        .trim_end_matches(".rs")
-        .split('/')
-        .collect();
+    let modules: Vec<&str> = path.trim_start_matches("src/").trim_end_matches(".rs").split('/').collect();
     let folder = modules[0];
     let Some(rule) = RULES.iter().find(|rule| rule.folder == folder) else {
-        return vec![format!(
-            "{path} belongs to no folder that the table in tests/it/architecture.rs knows"
-        )];
+        return vec![format!("{path} belongs to no folder that the table in tests/it/architecture.rs knows")];
     };
     // The tests in a file may draw random numbers and the like, but lean on no other folder either.
     let forbidden = |import: &Import| -> bool {
@@ -123,12 +95,7 @@ fn breaches(path: &str, text: &str) -> Vec<String> {
     let mut found: Vec<String> = imports(&modules, text)
         .iter()
         .filter(|import| forbidden(import))
-        .map(|import| {
-            format!(
-                "{path}:{} uses {}; {folder} must not",
-                import.line, import.path
-            )
-        })
+        .map(|import| format!("{path}:{} uses {}; {folder} must not", import.line, import.path))
         .collect();
     found.dedup();
     found
@@ -148,13 +115,7 @@ fn sources(folder: &str) -> Vec<String> {
             if path.is_dir() {
                 open.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(
-                    path.strip_prefix(root())
-                        .unwrap()
-                        .to_str()
-                        .unwrap()
-                        .to_owned(),
-                );
+                found.push(path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
             }
         }
     }
@@ -165,31 +126,18 @@ fn sources(folder: &str) -> Vec<String> {
 #[test]
 fn no_folder_imports_what_it_must_not() {
     let files = sources("src");
-    assert!(
-        files.iter().any(|file| file == "src/core.rs"),
-        "the sources are not where they are looked for"
-    );
-    let found: Vec<String> = files
-        .iter()
-        .flat_map(|file| breaches(file, &fs::read_to_string(root().join(file)).unwrap()))
-        .collect();
+    assert!(files.iter().any(|file| file == "src/core.rs"), "the sources are not where they are looked for");
+    let found: Vec<String> =
+        files.iter().flat_map(|file| breaches(file, &fs::read_to_string(root().join(file)).unwrap())).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]
 fn every_file_is_reached_from_a_mod_line() {
-    for (folder, entrances) in [
-        ("src", &["src/lib.rs", "src/main.rs"][..]),
-        ("tests/it", &["tests/it/main.rs"]),
-    ] {
-        let orphans = modules::orphans(&sources(folder), entrances, |file| {
-            fs::read_to_string(root().join(file)).unwrap()
-        });
-        assert!(
-            orphans.is_empty(),
-            "no `mod` line leads to {}",
-            orphans.join(", ")
-        );
+    for (folder, entrances) in [("src", &["src/lib.rs", "src/main.rs"][..]), ("tests/it", &["tests/it/main.rs"])] {
+        let orphans =
+            modules::orphans(&sources(folder), entrances, |file| fs::read_to_string(root().join(file)).unwrap());
+        assert!(orphans.is_empty(), "no `mod` line leads to {}", orphans.join(", "));
     }
 }
 
@@ -211,26 +159,10 @@ fn a_breach_is_noticed_however_it_is_written() {
             "use {\n std::fmt,\n std::{fs, fmt},\n};",
             &["src/core/key.rs:3 uses std::fs; core must not"],
         ),
-        (
-            "src/core/key.rs",
-            "use kube as k;",
-            &["src/core/key.rs:1 uses kube; core must not"],
-        ),
-        (
-            "src/core/key.rs",
-            "use ::kube::Api;",
-            &["src/core/key.rs:1 uses kube::Api; core must not"],
-        ),
-        (
-            "src/core.rs",
-            "use crate::verify::Engine;",
-            &["src/core.rs:1 uses crate::verify::Engine; core must not"],
-        ),
-        (
-            "src/core/key.rs",
-            "use super::super::feed::x;",
-            &["src/core/key.rs:1 uses crate::feed::x; core must not"],
-        ),
+        ("src/core/key.rs", "use kube as k;", &["src/core/key.rs:1 uses kube; core must not"]),
+        ("src/core/key.rs", "use ::kube::Api;", &["src/core/key.rs:1 uses kube::Api; core must not"]),
+        ("src/core.rs", "use crate::verify::Engine;", &["src/core.rs:1 uses crate::verify::Engine; core must not"]),
+        ("src/core/key.rs", "use super::super::feed::x;", &["src/core/key.rs:1 uses crate::feed::x; core must not"]),
         (
             "src/core/key.rs",
             "mod tests { use super::super::super::feed; }",
@@ -252,9 +184,7 @@ fn a_breach_is_noticed_however_it_is_written() {
         (
             "src/attic/a.rs",
             "",
-            &[
-                "src/attic/a.rs belongs to no folder that the table in tests/it/architecture.rs knows",
-            ],
+            &["src/attic/a.rs belongs to no folder that the table in tests/it/architecture.rs knows"],
         ),
     ];
     for (path, text, expected) in cases {
@@ -265,30 +195,12 @@ fn a_breach_is_noticed_however_it_is_written() {
 #[test]
 fn what_is_allowed_or_only_mentioned_is_no_breach() {
     let cases = [
-        (
-            "src/core/key.rs",
-            "// use kube::Client;\n/* tokio::spawn /* nested */ */\nconst A: &str = \"kube::Api\";",
-        ),
-        (
-            "src/core/key.rs",
-            "const A: &str = r#\"a \" kube::Api\"#; fn f<'a>(x: &'a str) -> char { '\"' }",
-        ),
-        (
-            "src/core/key.rs",
-            "use super::digest::Digest;\nmod tests { use super::super::feed; }",
-        ),
-        (
-            "src/core/key.rs",
-            "use std::net::IpAddr; let x = a.kube; thing::kube::x();",
-        ),
-        (
-            "src/feed/watch.rs",
-            "use crate::core::key; use kube::Api; use super::lease;",
-        ),
-        (
-            "src/core/key.rs",
-            "mod tests { fn f() { getrandom::fill(b); } }",
-        ),
+        ("src/core/key.rs", "// use kube::Client;\n/* tokio::spawn /* nested */ */\nconst A: &str = \"kube::Api\";"),
+        ("src/core/key.rs", "const A: &str = r#\"a \" kube::Api\"#; fn f<'a>(x: &'a str) -> char { '\"' }"),
+        ("src/core/key.rs", "use super::digest::Digest;\nmod tests { use super::super::feed; }"),
+        ("src/core/key.rs", "use std::net::IpAddr; let x = a.kube; thing::kube::x();"),
+        ("src/feed/watch.rs", "use crate::core::key; use kube::Api; use super::lease;"),
+        ("src/core/key.rs", "mod tests { fn f() { getrandom::fill(b); } }"),
         ("src/cli.rs", "use crate::{controller, feed, transport};"),
         ("src/main.rs", "use keyturn::cli;"),
     ];
@@ -305,8 +217,5 @@ fn a_file_without_a_mod_line_is_noticed() {
         "src/a.rs" => "// mod lost;\npub(crate) mod b;\nmod tests { }".to_owned(),
         _ => String::new(),
     };
-    assert_eq!(
-        modules::orphans(&files, &["src/lib.rs"], text),
-        ["src/a/lost.rs"]
-    );
+    assert_eq!(modules::orphans(&files, &["src/lib.rs"], text), ["src/a/lost.rs"]);
 }

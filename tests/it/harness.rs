@@ -16,17 +16,10 @@ async fn a_namespace_is_there_for_the_test_and_gone_after_it() {
     let (name, client) = {
         let namespace = Namespace::create().await;
         let object = ConfigMap {
-            metadata: kube::api::ObjectMeta {
-                name: Some("here".into()),
-                ..Default::default()
-            },
+            metadata: kube::api::ObjectMeta { name: Some("here".into()), ..Default::default() },
             ..Default::default()
         };
-        namespace
-            .api::<ConfigMap>()
-            .create(&PostParams::default(), &object)
-            .await
-            .unwrap();
+        namespace.api::<ConfigMap>().create(&PostParams::default(), &object).await.unwrap();
         (namespace.name().to_owned(), namespace.client().clone())
     };
     let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(client);
@@ -52,38 +45,15 @@ async fn nginx_passes_requests_on_with_the_address_they_came_from() {
     let server = format!("server {{ listen {{listen}}; location / {{ {proxy} }} }}");
     let nginx = Nginx::start(&server.replace("{backend}", &backend.address().to_string())).await;
 
-    let near = HttpClient::new(nginx.address())
-        .get("/a?b=c", &[("X-Two", "2")])
-        .await
-        .unwrap();
-    assert_eq!(
-        (near.status.as_u16(), near.body.as_str()),
-        (200, "from the backend\n")
-    );
+    let near = HttpClient::new(nginx.address()).get("/a?b=c", &[("X-Two", "2")]).await.unwrap();
+    assert_eq!((near.status.as_u16(), near.body.as_str()), (200, "from the backend\n"));
     assert_eq!(near.header("content-length"), Some("17"));
     let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-    HttpClient::from_address(source, nginx.address())
-        .get("/far", &[])
-        .await
-        .unwrap();
+    HttpClient::from_address(source, nginx.address()).get("/far", &[]).await.unwrap();
 
     let seen = backend.take();
-    let seen: Vec<_> = seen
-        .iter()
-        .map(|one| {
-            (
-                one.method.as_str(),
-                one.uri.to_string(),
-                one.header("x-real-ip"),
-            )
-        })
-        .collect();
-    assert_eq!(
-        seen,
-        [
-            ("GET", "/a?b=c".to_owned(), Some("127.0.0.1")),
-            ("GET", "/far".to_owned(), Some("127.0.0.2"))
-        ]
-    );
+    let seen: Vec<_> =
+        seen.iter().map(|one| (one.method.as_str(), one.uri.to_string(), one.header("x-real-ip"))).collect();
+    assert_eq!(seen, [("GET", "/a?b=c".to_owned(), Some("127.0.0.1")), ("GET", "/far".to_owned(), Some("127.0.0.2"))]);
     assert_eq!(nginx.log(), "");
 }

@@ -10,3 +10,4 @@ mod harness;
 mod nginx;
 mod resources;
 mod support;
+mod verifier;

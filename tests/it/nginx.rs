@@ -26,10 +26,7 @@ struct Site {
 impl Site {
     async fn start(verifiers: &[SocketAddr]) -> Self {
         let backend = Backend::start().await;
-        let servers: Vec<_> = verifiers
-            .iter()
-            .map(|address| format!("server {address};"))
-            .collect();
+        let servers: Vec<_> = verifiers.iter().map(|address| format!("server {address};")).collect();
         let servers = servers.join(" ");
         let http = format!(
             "upstream keyturn {{ {servers} keepalive 64; }}
@@ -45,23 +42,16 @@ impl Site {
             }}",
             backend.address()
         );
-        Self {
-            nginx: Nginx::start(&http).await,
-            backend,
-        }
+        Self { nginx: Nginx::start(&http).await, backend }
     }
 
     async fn get(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
-        HttpClient::new(self.nginx.address())
-            .get(target, headers)
-            .await
-            .expect("nginx answers")
+        HttpClient::new(self.nginx.address()).get(target, headers).await.expect("nginx answers")
     }
 
     /// The only request that has reached the backend.
     fn seen(&self) -> Seen {
-        let [seen] =
-            <[Seen; 1]>::try_from(self.backend.take()).expect("one request reached the backend");
+        let [seen] = <[Seen; 1]>::try_from(self.backend.take()).expect("one request reached the backend");
         seen
     }
 }
@@ -69,26 +59,11 @@ impl Site {
 /// Fails unless the client was given the problem document of `code`, and the backend nothing.
 #[track_caller]
 fn assert_refused(site: &Site, answer: &Answer, status: u16, code: &str) {
-    let document: serde_json::Value =
-        serde_json::from_str(&answer.body).expect("the body is a document");
-    let told = (
-        answer.status.as_u16(),
-        answer.header("content-type"),
-        &document["status"],
-        &document["code"],
-    );
-    let expected = (
-        status,
-        Some("application/problem+json"),
-        &status.into(),
-        &code.into(),
-    );
+    let document: serde_json::Value = serde_json::from_str(&answer.body).expect("the body is a document");
+    let told = (answer.status.as_u16(), answer.header("content-type"), &document["status"], &document["code"]);
+    let expected = (status, Some("application/problem+json"), &status.into(), &code.into());
     assert_eq!(told, expected, "{}", answer.body);
-    assert_eq!(
-        site.backend.take().len(),
-        0,
-        "the backend must not be asked"
-    );
+    assert_eq!(site.backend.take().len(), 0, "the backend must not be asked");
 }
 
 #[tokio::test]
@@ -99,45 +74,16 @@ async fn refusals_reach_the_client_with_their_true_status_and_a_problem_document
     let key = key.expose();
     for (target, headers, status, code) in [
         ("/v1/models", &[][..], 401, "UNAUTHORIZED"),
-        (
-            "/v1/models",
-            &[("x-api-key", "sk_live_made_up")],
-            401,
-            "UNAUTHORIZED",
-        ),
-        (
-            "/v1/models",
-            &[("authorization", "Basic dTpw")],
-            401,
-            "UNAUTHORIZED",
-        ),
-        (
-            "/v1/admin",
-            &[("x-api-key", key)],
-            403,
-            "INSUFFICIENT_SCOPE",
-        ),
+        ("/v1/models", &[("x-api-key", "sk_live_made_up")], 401, "UNAUTHORIZED"),
+        ("/v1/models", &[("authorization", "Basic dTpw")], 401, "UNAUTHORIZED"),
+        ("/v1/admin", &[("x-api-key", key)], 403, "INSUFFICIENT_SCOPE"),
         ("/v2", &[("x-api-key", key)], 403, "ROUTE_NOT_FOUND"),
-        (
-            "/v1/a%2Fb/../models",
-            &[("x-api-key", key)],
-            400,
-            "BAD_REQUEST",
-        ),
-        (
-            "/v1/models",
-            &[("x-api-key", string("revoked").expose())],
-            401,
-            "REVOKED",
-        ),
+        ("/v1/a%2Fb/../models", &[("x-api-key", key)], 400, "BAD_REQUEST"),
+        ("/v1/models", &[("x-api-key", string("revoked").expose())], 401, "REVOKED"),
     ] {
         let answer = site.get(target, headers).await;
         assert_refused(&site, &answer, status, code);
-        assert_eq!(
-            answer.header("www-authenticate").is_some(),
-            status == 401,
-            "{code}"
-        );
+        assert_eq!(answer.header("www-authenticate").is_some(), status == 401, "{code}");
     }
 }
 
@@ -153,25 +99,12 @@ async fn what_the_client_says_about_itself_does_not_count() {
         ("x-real-ip", "127.0.0.1"),
         ("x-forwarded-for", "127.0.0.1"),
     ];
-    assert_refused(
-        &site,
-        &site.get("/v1/admin", &lies).await,
-        403,
-        "INSUFFICIENT_SCOPE",
-    );
-    let post = HttpClient::new(site.nginx.address())
-        .send(Method::POST, "/v1/models", &lies)
-        .await
-        .expect("nginx answers");
+    assert_refused(&site, &site.get("/v1/admin", &lies).await, 403, "INSUFFICIENT_SCOPE");
+    let post =
+        HttpClient::new(site.nginx.address()).send(Method::POST, "/v1/models", &lies).await.expect("nginx answers");
     assert_refused(&site, &post, 403, "ROUTE_NOT_FOUND");
-    let foreigner = HttpClient::from_address(
-        IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)),
-        site.nginx.address(),
-    );
-    let foreign = foreigner
-        .get("/v1/models", &lies)
-        .await
-        .expect("nginx answers");
+    let foreigner = HttpClient::from_address(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), site.nginx.address());
+    let foreign = foreigner.get("/v1/models", &lies).await.expect("nginx answers");
     assert_refused(&site, &foreign, 403, "IP_NOT_ALLOWED");
 }
 
@@ -182,22 +115,12 @@ async fn the_backend_learns_who_calls_and_never_the_credential() {
     let key = string("ci");
     let bearer = format!("Bearer {}", key.expose());
     for credential in [("x-api-key", key.expose()), ("authorization", &bearer)] {
-        let headers = [
-            credential,
-            ("x-apikey-id", "key_forged"),
-            ("x-apikey-tier", "enterprise"),
-            ("x-apikey-scopes", "*"),
-        ];
+        let headers =
+            [credential, ("x-apikey-id", "key_forged"), ("x-apikey-tier", "enterprise"), ("x-apikey-scopes", "*")];
         let answer = site.get("/v1/models?page=2", &headers).await;
-        assert_eq!(
-            (answer.status.as_u16(), answer.body.as_str()),
-            (200, "from the backend\n")
-        );
+        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "from the backend\n"));
         let seen = site.seen();
-        assert_eq!(
-            (seen.method.as_str(), seen.uri.to_string().as_str()),
-            ("GET", "/v1/models?page=2")
-        );
+        assert_eq!((seen.method.as_str(), seen.uri.to_string().as_str()), ("GET", "/v1/models?page=2"));
         for (name, expected) in [
             ("x-apikey-id", Some("key_ci")),
             ("x-apikey-name", Some("ci")),
@@ -220,18 +143,10 @@ async fn the_backend_learns_who_calls_and_never_the_credential() {
 async fn a_public_route_lets_nobody_claim_to_be_somebody() {
     let verifier = Verifier::start().await;
     let site = Site::start(&[verifier.address()]).await;
-    let answer = site
-        .get(
-            "/healthz",
-            &[("x-apikey-id", "key_forged"), ("x-api-key", "anything")],
-        )
-        .await;
+    let answer = site.get("/healthz", &[("x-apikey-id", "key_forged"), ("x-api-key", "anything")]).await;
     assert_eq!(answer.status.as_u16(), 200);
     let seen = site.seen();
-    assert_eq!(
-        (seen.header("x-apikey-id"), seen.header("x-api-key")),
-        (None, None)
-    );
+    assert_eq!((seen.header("x-apikey-id"), seen.header("x-api-key")), (None, None));
 }
 
 #[tokio::test]
@@ -244,16 +159,10 @@ async fn limits_are_told_on_success_and_a_429_says_when_to_come_back() {
         let answer = site.get("/v1/models", &headers).await;
         assert_eq!(answer.status.as_u16(), 200);
         assert_eq!(
-            (
-                answer.header("x-ratelimit-limit"),
-                answer.header("x-ratelimit-remaining")
-            ),
+            (answer.header("x-ratelimit-limit"), answer.header("x-ratelimit-remaining")),
             (Some("2"), Some(remaining))
         );
-        assert_eq!(
-            answer.header("ratelimit-policy"),
-            Some("\"requests\";q=2;w=3600")
-        );
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"requests\";q=2;w=3600"));
         assert!(
             answer
                 .header("ratelimit")
@@ -263,16 +172,8 @@ async fn limits_are_told_on_success_and_a_429_says_when_to_come_back() {
     assert_eq!(site.backend.take().len(), 2);
     let refused = site.get("/v1/models", &headers).await;
     assert_refused(&site, &refused, 429, "RATE_LIMITED");
-    let seconds = |name| {
-        refused
-            .header(name)
-            .and_then(|value| value.parse::<u32>().ok())
-    };
-    assert!(
-        seconds("retry-after").is_some_and(|wait| (1..=2 * 3600).contains(&wait)),
-        "{:?}",
-        refused.headers
-    );
+    let seconds = |name| refused.header(name).and_then(|value| value.parse::<u32>().ok());
+    assert!(seconds("retry-after").is_some_and(|wait| (1..=2 * 3600).contains(&wait)), "{:?}", refused.headers);
     assert_eq!(seconds("x-ratelimit-remaining"), Some(0));
     assert!(seconds("x-ratelimit-reset").is_some());
 }
@@ -299,11 +200,7 @@ async fn connections_to_the_verifier_are_reused_under_load() {
         let ended = connections_ended(verifier.address()) - before;
         // One that ends with each request would leave thousands behind.
         assert!(report.requests > 1000, "{}", report.text);
-        assert!(
-            ended < 64,
-            "{ended} connections to the verifier have ended in {} requests",
-            report.requests
-        );
+        assert!(ended < 64, "{ended} connections to the verifier have ended in {} requests", report.requests);
     }
 }
 
@@ -311,26 +208,15 @@ async fn connections_to_the_verifier_are_reused_under_load() {
 async fn a_verifier_leaves_under_load_without_a_failed_request() {
     let (leaving, staying) = (Verifier::start().await, Verifier::start().await);
     let site = Site::start(&[leaving.address(), staying.address()]).await;
-    let load = Load::start(
-        site.nginx.address(),
-        &format!("x-api-key: {}", string("ci").expose()),
-    );
+    let load = Load::start(site.nginx.address(), &format!("x-api-key: {}", string("ci").expose()));
     eventually("both verifiers are asked", async || {
         let judged = (leaving.judged(), staying.judged());
-        if judged.0 > 100 && judged.1 > 100 {
-            Ok(())
-        } else {
-            Err(format!("{judged:?}"))
-        }
+        if judged.0 > 100 && judged.1 > 100 { Ok(()) } else { Err(format!("{judged:?}")) }
     })
     .await;
     leaving.stop().await;
     let report = load.report().await;
-    assert!(
-        !report.text.contains("Non-2xx") && !report.text.contains("Socket errors"),
-        "{}",
-        report.text
-    );
+    assert!(!report.text.contains("Non-2xx") && !report.text.contains("Socket errors"), "{}", report.text);
 }
 
 /// A load generator, which calls for a while over 16 connections.
@@ -344,34 +230,23 @@ struct Report {
 impl Load {
     fn start(address: SocketAddr, header: &str) -> Self {
         let target = format!("http://{address}/v1/models");
-        let arguments = [
-            "--threads=1",
-            "--connections=16",
-            "--duration=2s",
-            "--header",
-            header,
-            &target,
-        ];
+        let arguments = ["--threads=1", "--connections=16", "--duration=2s", "--header", header, &target];
         Self(Process::start("wrk", &tool("wrk"), arguments))
     }
 
     async fn report(mut self) -> Report {
         self.0.ended().await;
         let text = self.0.log();
-        let count = text
-            .lines()
-            .find_map(|line| line.trim().split_once(" requests in "));
-        let requests = count
-            .and_then(|(count, _)| count.parse().ok())
-            .unwrap_or_else(|| panic!("wrk reports no count: {text}"));
+        let count = text.lines().find_map(|line| line.trim().split_once(" requests in "));
+        let requests =
+            count.and_then(|(count, _)| count.parse().ok()).unwrap_or_else(|| panic!("wrk reports no count: {text}"));
         Report { requests, text }
     }
 }
 
 /// Connections to `address` that the kernel still remembers as ended (TIME_WAIT), at either end.
 fn connections_ended(address: SocketAddr) -> usize {
-    let table = std::fs::read_to_string(Path::new("/proc/net/tcp"))
-        .expect("the kernel tells its connections");
+    let table = std::fs::read_to_string(Path::new("/proc/net/tcp")).expect("the kernel tells its connections");
     let port = format!(":{:04X}", address.port());
     let is_ended = |line: &&str| {
         let mut columns = line.split_whitespace().skip(1);

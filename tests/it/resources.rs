@@ -17,14 +17,8 @@ use rule::RuleCases;
 
 /// Every rule with its cases, kind by kind.
 fn all_rules() -> Vec<RuleCases> {
-    [
-        apikey::rules(),
-        protectedapi::rules(),
-        tier::rules(),
-        role::rules(),
-        owner::rules(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    [apikey::rules(), protectedapi::rules(), tier::rules(), role::rules(), owner::rules()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -37,9 +37,10 @@ impl Error {
     /// Somebody else was faster: what they wrote has to be looked at first.
     pub(super) fn is_conflict(&self) -> bool {
         let source = match self {
-            Self::Create { source, .. } | Self::Replace { source, .. } | Self::Delete { source, .. } | Self::Status(source) => {
-                source
-            }
+            Self::Create { source, .. }
+            | Self::Replace { source, .. }
+            | Self::Delete { source, .. }
+            | Self::Status(source) => source,
             Self::Entropy(_) | Self::Gather(_) | Self::StringGone(_) => return false,
         };
         // Reason AlreadyExists and a failed precondition come with the same code.

@@ -176,12 +176,8 @@ impl Observed {
         };
         let string = self.string_of(context, version)?;
         let previous = previous.and_then(|version| self.string_of(context, version));
-        let contents = build::Contents {
-            id: self.record.id.as_deref()?,
-            number,
-            string: &string,
-            previous: previous.as_ref(),
-        };
+        let contents =
+            build::Contents { id: self.record.id.as_deref()?, number, string: &string, previous: previous.as_ref() };
         Some(HeldSecret(build::secret(&self.object, key, &context.pepper, &contents)))
     }
 

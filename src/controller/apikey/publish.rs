@@ -59,8 +59,7 @@ async fn write(
     let news = news(&before, &after);
     let mut object = observed.object.clone();
     object.status = Some(after);
-    observed.object =
-        keys.replace_status(&object.name_any(), &post_params(), &object).await.map_err(Error::Status)?;
+    observed.object = keys.replace_status(&object.name_any(), &post_params(), &object).await.map_err(Error::Status)?;
     context.progress.wrote(observed);
     if let Some((type_, reason, message)) = news {
         emit(context, observed, type_, &reason, message).await;
@@ -110,10 +109,10 @@ fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Time
         last_rotated_at: record.last_rotated_at.map(Time),
         next_rotation_at: report.next_rotation_at.map(Time),
         expires_at: report.expires_at.map(Time),
-        secret_ref: record.secret_name.as_deref().map(|name| SecretKeyRef {
-            name: name.to_owned(),
-            key: observed.object.spec.secret.key.clone(),
-        }),
+        secret_ref: record
+            .secret_name
+            .as_deref()
+            .map(|name| SecretKeyRef { name: name.to_owned(), key: observed.object.spec.secret.key.clone() }),
         revocation: record
             .revocation
             .map(|revocation| Revocation { at: Time(revocation.at), reversible: revocation.reversible }),
@@ -142,10 +141,14 @@ fn accepted(accepted: &Result<(), Rejection>) -> Statement<'_> {
 fn ready(report: &Report) -> Statement<'static> {
     let (holds, reason, message) = match report.state {
         State::Active => (true, "Active", "requests with this key are let in"),
-        State::Rotating => (true, "Rotating", "a new version is being handed to the verifiers; the present one works on"),
+        State::Rotating => {
+            (true, "Rotating", "a new version is being handed to the verifiers; the present one works on")
+        }
         State::Pending => (false, "Pending", "the first version is being handed to the verifiers"),
         State::Disabled => (false, "Disabled", "spec.enabled is false; set it to true to let the key in again"),
-        State::Expired => (false, "Expired", "spec.expiresAt, or the API's expiresAfter, has passed; set a later spec.expiresAt"),
+        State::Expired => {
+            (false, "Expired", "spec.expiresAt, or the API's expiresAfter, has passed; set a later spec.expiresAt")
+        }
         State::Revoked => (false, "Revoked", "the key is revoked for good; create another one"),
         State::Rejected => (false, "Rejected", "the Accepted condition says why"),
     };
@@ -156,7 +159,9 @@ fn secret_synced(report: &Report) -> Statement<'static> {
     let (holds, reason, message) = match report.secret {
         SecretState::Synced => (true, "Synced", "the Secret holds the current version"),
         SecretState::Pending => (false, "Pending", "there is no current version yet"),
-        SecretState::Lost => (false, "StringLost", "the string in the Secret was removed or changed; the next version replaces it"),
+        SecretState::Lost => {
+            (false, "StringLost", "the string in the Secret was removed or changed; the next version replaces it")
+        }
         SecretState::Deleted => (false, "Revoked", "the Secret of a revoked key is deleted"),
         SecretState::NameTaken => (false, "SecretNameTaken", "another object has the Secret's name"),
     };
@@ -169,7 +174,9 @@ pub(super) async fn event(context: &Context, observed: &Observed, event: Option<
     let (type_, reason, note) = match event {
         // The end of the mint is what people want to hear of.
         None | Some(Event::Minting { .. }) => return,
-        Some(Event::Minted { number }) => (Normal, "Minted", format!("version {number} is in the Secret and accepted everywhere")),
+        Some(Event::Minted { number }) => {
+            (Normal, "Minted", format!("version {number} is in the Secret and accepted everywhere"))
+        }
         Some(Event::RotationStarted { number, cause: Cause::Schedule }) => {
             (Normal, "RotationStarted", format!("version {number} is staged, as scheduled"))
         }
@@ -181,18 +188,31 @@ pub(super) async fn event(context: &Context, observed: &Observed, event: Option<
             "SecretLost",
             format!("the string in the Secret was removed or changed; version {number} is staged to replace it"),
         ),
-        Some(Event::Rotated { number }) => (Normal, "Rotated", format!("version {number} is in the Secret; the grace of its predecessor has begun")),
-        Some(Event::GraceCut { number }) => {
-            (Warning, "GraceCut", format!("version {number} is refused before its grace has ended, since four versions are remembered at most"))
+        Some(Event::Rotated { number }) => {
+            (Normal, "Rotated", format!("version {number} is in the Secret; the grace of its predecessor has begun"))
         }
-        Some(Event::GraceEnded { number }) => (Normal, "GraceEnded", format!("version {number} is refused from now on")),
-        Some(Event::StagedLost { number }) => {
-            (Warning, "StagedLost", format!("the staged Secret of version {number} is gone or changed; another version is minted"))
+        Some(Event::GraceCut { number }) => (
+            Warning,
+            "GraceCut",
+            format!(
+                "version {number} is refused before its grace has ended, since four versions are remembered at most"
+            ),
+        ),
+        Some(Event::GraceEnded { number }) => {
+            (Normal, "GraceEnded", format!("version {number} is refused from now on"))
         }
+        Some(Event::StagedLost { number }) => (
+            Warning,
+            "StagedLost",
+            format!("the staged Secret of version {number} is gone or changed; another version is minted"),
+        ),
         Some(Event::VerifiersBehind { number }) => (
             Warning,
             "VerifiersBehind",
-            format!("version {number} is handed out although a verifier has not applied it in {} s", LONGEST_WAIT.as_secs()),
+            format!(
+                "version {number} is handed out although a verifier has not applied it in {} s",
+                LONGEST_WAIT.as_secs()
+            ),
         ),
         Some(Event::SecretCorrected { number }) => {
             (Normal, "SecretCorrected", format!("the Secret holds version {number} as the manifest says again"))

@@ -133,6 +133,10 @@ fn api_namespace(key: &ApiKey) -> &str {
     key.spec.api_ref.namespace.as_deref().or(own).unwrap_or_default()
 }
 
-fn insert<T>(table: &mut HashMap<ObjectName, Result<Arc<T>, Rejection>>, name: &ObjectName, parsed: Result<T, Rejection>) {
+fn insert<T>(
+    table: &mut HashMap<ObjectName, Result<Arc<T>, Rejection>>,
+    name: &ObjectName,
+    parsed: Result<T, Rejection>,
+) {
     table.insert(name.clone(), parsed.map(Arc::new));
 }

@@ -9,9 +9,7 @@ use proptest::prelude::*;
 use super::super::address::AddressSet;
 use super::super::digest::Pepper;
 use super::super::key::{Environment, KeyFormat};
-use super::super::policy::{
-    Api, ObjectName, Policies, Preflight, RotationRequest, Schedule, Unmatched,
-};
+use super::super::policy::{Api, ObjectName, Policies, Preflight, RotationRequest, Schedule, Unmatched};
 use super::super::route::Routes;
 use super::*;
 
@@ -152,11 +150,7 @@ impl Simulation {
         simulation.create_api();
         for _ in 0..2 {
             let (key, record) = (simulation.key.clone(), simulation.record.clone());
-            simulation.verifiers.push(Verifier {
-                key,
-                record,
-                lagging_since: None,
-            });
+            simulation.verifiers.push(Verifier { key, record, lagging_since: None });
         }
         simulation
     }
@@ -165,10 +159,7 @@ impl Simulation {
         let name = self.key.api.clone();
         let api = Api {
             name: name.clone(),
-            key_format: KeyFormat {
-                prefix: "sk".into(),
-                length: 32,
-            },
+            key_format: KeyFormat { prefix: "sk".into(), length: 32 },
             credentials: Vec::new(),
             default_tier: None,
             default_schedule: Schedule::default(),
@@ -194,9 +185,7 @@ impl Simulation {
                 self.now = Timestamp::from_second(self.now.as_second() + seconds).unwrap();
             }
             Action::VerifierLags(which) => {
-                self.verifiers[which]
-                    .lagging_since
-                    .get_or_insert(self.uptime);
+                self.verifiers[which].lagging_since.get_or_insert(self.uptime);
             }
             Action::LoseSecret => {
                 self.tampered = true;
@@ -222,14 +211,9 @@ impl Simulation {
             Edit::Grace(grace) => self.key.rotation.grace_period = seconds(grace),
             Edit::Request { id, grace } => {
                 let id = format!("request-{id}").into();
-                self.key.rotation_request = Some(RotationRequest {
-                    id,
-                    grace_period: seconds(grace),
-                });
+                self.key.rotation_request = Some(RotationRequest { id, grace_period: seconds(grace) });
             }
-            Edit::ExpireIn(after) => {
-                self.key.expires_at = after.map(|after| self.in_seconds(after))
-            }
+            Edit::ExpireIn(after) => self.key.expires_at = after.map(|after| self.in_seconds(after)),
             Edit::Enable(enabled) => self.key.enabled = enabled,
             Edit::Revoke => self.key.revoked = true,
             Edit::Rename(name) => self.key.secret_name = if name == 0 { "a" } else { "b" }.into(),
@@ -247,10 +231,7 @@ impl Simulation {
         self.uptime += seconds;
         // A connection that is silent for 15 s is opened anew.
         for verifier in &mut self.verifiers {
-            if verifier
-                .lagging_since
-                .is_some_and(|since| self.uptime - since > 60)
-            {
+            if verifier.lagging_since.is_some_and(|since| self.uptime - since > 60) {
                 verifier.lagging_since = None;
             }
         }
@@ -280,18 +261,11 @@ impl Simulation {
             let plan = self.plan(&fresh);
             let Some(step) = plan.step else {
                 self.settled(&plan);
-                return plan.next_look.map(|at| {
-                    (at.as_second() - self.now.as_second())
-                        .try_into()
-                        .unwrap_or(0)
-                });
+                return plan.next_look.map(|at| (at.as_second() - self.now.as_second()).try_into().unwrap_or(0));
             };
             if let Step::AwaitVerifiers { at_most } = step {
                 let staged = self.record.versions.staged().unwrap().number;
-                if self
-                    .waiting_since
-                    .is_none_or(|(number, _)| number != staged)
-                {
+                if self.waiting_since.is_none_or(|(number, _)| number != staged) {
                     self.waiting_since = Some((staged, self.uptime));
                 }
                 return Some(at_most.as_secs().min(5));
@@ -301,29 +275,18 @@ impl Simulation {
             self.check();
         }
         // Only a crash ends a run early; a controller that is left alone comes to rest.
-        assert!(
-            writes < 100,
-            "the controller does not come to rest: {:?}",
-            self.record
-        );
+        assert!(writes < 100, "the controller does not come to rest: {:?}", self.record);
         None
     }
 
     fn plan(&self, fresh: &BTreeMap<u32, Minted>) -> Plan {
         let acceptance = crate::core::acceptance::accept(&self.key, &self.policies);
-        let moved = self
-            .secrets
-            .keys()
-            .filter(|name| **name != self.key.secret_name)
-            .map(|name| {
-                let Secret::Ours { holds, .. } = self.look(name) else {
-                    unreachable!("somebody else's name is not in secrets")
-                };
-                MovedSecret {
-                    name: Arc::clone(name),
-                    holds,
-                }
-            });
+        let moved = self.secrets.keys().filter(|name| **name != self.key.secret_name).map(|name| {
+            let Secret::Ours { holds, .. } = self.look(name) else {
+                unreachable!("somebody else's name is not in secrets")
+            };
+            MovedSecret { name: Arc::clone(name), holds }
+        });
         let staged = self.staged.iter().map(|(number, digest)| StagedSecret {
             number: *number,
             uid: "staged".into(),
@@ -331,9 +294,7 @@ impl Simulation {
             fresh: fresh.get(number).cloned(),
         });
         let waited = self.record.versions.staged().and_then(|staged| {
-            self.waiting_since
-                .filter(|(number, _)| *number == staged.number)
-                .map(|(_, since)| self.uptime - since)
+            self.waiting_since.filter(|(number, _)| *number == staged.number).map(|(_, since)| self.uptime - since)
         });
         let world = World {
             key: &self.key,
@@ -342,10 +303,7 @@ impl Simulation {
             secret: self.look(&self.key.secret_name),
             moved_secrets: moved.collect(),
             staged: staged.collect(),
-            known_to_verifiers: self
-                .verifiers
-                .iter()
-                .all(|verifier| verifier.record == self.record),
+            known_to_verifiers: self.verifiers.iter().all(|verifier| verifier.record == self.record),
             waited: Duration::from_secs(waited.unwrap_or(0)),
         };
         plan(&world, self.now)
@@ -358,13 +316,8 @@ impl Simulation {
         let Some(strings) = self.secrets.get(name) else {
             return Secret::Absent;
         };
-        let number = |digest: &Digest| {
-            self.record
-                .versions
-                .iter()
-                .find(|version| version.digest == *digest)
-                .map(|v| v.number)
-        };
+        let number =
+            |digest: &Digest| self.record.versions.iter().find(|version| version.digest == *digest).map(|v| v.number);
         Secret::Ours {
             holds: strings.values().filter_map(number).collect(),
             in_order_for: strings.get("api-key").and_then(number),
@@ -375,44 +328,20 @@ impl Simulation {
         match step {
             Step::Stage { number } => {
                 self.minted += 1;
-                let digest = Pepper::new("p1", &[7; 32])
-                    .unwrap()
-                    .digest_of(&self.minted.to_be_bytes());
-                assert_eq!(
-                    self.staged.insert(number, digest),
-                    None,
-                    "a staged Secret is never overwritten"
-                );
-                let minted = Minted {
-                    digest,
-                    pepper: "p1".into(),
-                    start: "sk".into(),
-                    at: self.now,
-                    id: "key_1".into(),
-                };
+                let digest = Pepper::new("p1", &[7; 32]).unwrap().digest_of(&self.minted.to_be_bytes());
+                assert_eq!(self.staged.insert(number, digest), None, "a staged Secret is never overwritten");
+                let minted =
+                    Minted { digest, pepper: "p1".into(), start: "sk".into(), at: self.now, id: "key_1".into() };
                 fresh.insert(number, minted);
             }
             Step::Record { record, .. } => self.write_record(record),
             Step::AwaitVerifiers { .. } => unreachable!("handled by the caller"),
             Step::Publish { number, .. } => {
                 let digest = self.record.versions.by_number(number).unwrap().digest;
-                let available = self
-                    .staged
-                    .values()
-                    .chain(self.secrets.values().flat_map(BTreeMap::values));
-                assert!(
-                    available.into_iter().any(|held| *held == digest),
-                    "a string that is nowhere is published"
-                );
-                assert_ne!(
-                    self.foreign.as_ref(),
-                    Some(&self.key.secret_name),
-                    "somebody else's Secret is overwritten"
-                );
-                self.secrets.insert(
-                    Arc::clone(&self.key.secret_name),
-                    Strings::from([("api-key", digest)]),
-                );
+                let available = self.staged.values().chain(self.secrets.values().flat_map(BTreeMap::values));
+                assert!(available.into_iter().any(|held| *held == digest), "a string that is nowhere is published");
+                assert_ne!(self.foreign.as_ref(), Some(&self.key.secret_name), "somebody else's Secret is overwritten");
+                self.secrets.insert(Arc::clone(&self.key.secret_name), Strings::from([("api-key", digest)]));
             }
             Step::DeleteSecret { name } => {
                 assert!(self.secrets.remove(&name).is_some());
@@ -430,10 +359,8 @@ impl Simulation {
             assert_eq!(known, version.digest, "one number stands for two strings");
             let current_before = self.record.versions.current().map(|current| current.number);
             if version.state == VersionState::Grace && current_before == Some(version.number) {
-                self.grace_ends.insert(
-                    version.number,
-                    rotation::after(self.now, self.longest_grace() + Duration::from_secs(1)),
-                );
+                self.grace_ends
+                    .insert(version.number, rotation::after(self.now, self.longest_grace() + Duration::from_secs(1)));
             }
         }
         self.record = record;
@@ -441,25 +368,13 @@ impl Simulation {
 
     /// An upper bound that is computed apart from the code under test.
     fn longest_grace(&self) -> Duration {
-        let own = self
-            .key
-            .rotation
-            .grace_period
-            .unwrap_or(Duration::from_secs(DAY));
-        let requested = self
-            .key
-            .rotation_request
-            .as_ref()
-            .and_then(|request| request.grace_period);
+        let own = self.key.rotation.grace_period.unwrap_or(Duration::from_secs(DAY));
+        let requested = self.key.rotation_request.as_ref().and_then(|request| request.grace_period);
         own.max(requested.unwrap_or_default())
     }
 
     fn verifiers_follow(&mut self) {
-        for verifier in self
-            .verifiers
-            .iter_mut()
-            .filter(|verifier| verifier.lagging_since.is_none())
-        {
+        for verifier in self.verifiers.iter_mut().filter(|verifier| verifier.lagging_since.is_none()) {
             verifier.key = self.key.clone();
             verifier.record = self.record.clone();
         }
@@ -468,9 +383,7 @@ impl Simulation {
     /// Invariants 1 and 2, at this instant.
     fn check(&self) {
         for verifier in &self.verifiers {
-            let answers = verifier
-                .lagging_since
-                .is_none_or(|since| self.uptime - since < 30);
+            let answers = verifier.lagging_since.is_none_or(|since| self.uptime - since < 30);
             if answers {
                 self.check_verifier(verifier);
             }
@@ -479,10 +392,7 @@ impl Simulation {
 
     fn check_verifier(&self, verifier: &Verifier) {
         let versions = &verifier.record.versions;
-        for version in versions
-            .iter()
-            .filter(|version| version.is_accepted(self.now))
-        {
+        for version in versions.iter().filter(|version| version.is_accepted(self.now)) {
             if let Some(end) = self.grace_ends.get(&version.number) {
                 assert!(
                     self.now <= *end || self.now < version.not_after.unwrap(),
@@ -490,62 +400,37 @@ impl Simulation {
                 );
             }
         }
-        let active =
-            verifier.key.enabled && !verifier.key.revoked && verifier.record.revocation.is_none();
+        let active = verifier.key.enabled && !verifier.key.revoked && verifier.record.revocation.is_none();
         if !active || self.tampered || verifier.record.last_rotated_at.is_none() {
             return;
         }
-        assert!(
-            versions.iter().any(|version| version.is_accepted(self.now)),
-            "no version is accepted: {versions:?}"
-        );
+        assert!(versions.iter().any(|version| version.is_accepted(self.now)), "no version is accepted: {versions:?}");
         for strings in self.secrets.values() {
             let readable = strings["api-key"];
             // Grace 0 is the wish that the old string be dead before the new one is out.
-            let known = self
-                .record
-                .versions
-                .iter()
-                .find(|version| version.digest == readable);
-            let retired_on_purpose = known.is_some_and(|version| {
-                version.state == VersionState::Retired && version.superseded_at.is_none()
-            });
-            let accepted = versions
-                .iter()
-                .any(|version| version.digest == readable && version.is_accepted(self.now));
-            assert!(
-                accepted || retired_on_purpose,
-                "a readable string is refused: {readable:?} by {versions:?}"
-            );
+            let known = self.record.versions.iter().find(|version| version.digest == readable);
+            let retired_on_purpose =
+                known.is_some_and(|version| version.state == VersionState::Retired && version.superseded_at.is_none());
+            let accepted = versions.iter().any(|version| version.digest == readable && version.is_accepted(self.now));
+            assert!(accepted || retired_on_purpose, "a readable string is refused: {readable:?} by {versions:?}");
         }
     }
 
     /// What holds whenever the controller has nothing left to do.
     fn settled(&mut self, plan: &Plan) {
         let versions = &self.record.versions;
-        let graces = versions
-            .iter()
-            .filter(|version| version.state == VersionState::Grace);
+        let graces = versions.iter().filter(|version| version.state == VersionState::Grace);
         // A revoked key's versions stay as they were: none of them is accepted.
         for version in graces.filter(|_| plan.report.state != State::Revoked) {
-            assert!(
-                version.is_accepted(self.now),
-                "past its grace and not retired: {version:?}"
-            );
+            assert!(version.is_accepted(self.now), "past its grace and not retired: {version:?}");
         }
         if plan.report.state == State::Revoked {
-            assert!(
-                self.secrets.is_empty() && self.staged.is_empty(),
-                "strings outlive a revocation"
-            );
+            assert!(self.secrets.is_empty() && self.staged.is_empty(), "strings outlive a revocation");
         }
         if plan.report.state == State::Active {
             let current = versions.current().unwrap();
             assert_eq!(self.secrets.len(), 1);
-            assert_eq!(
-                self.secrets[&self.key.secret_name]["api-key"],
-                current.digest
-            );
+            assert_eq!(self.secrets[&self.key.secret_name]["api-key"], current.digest);
             assert!(self.staged.is_empty(), "a staged Secret is left behind");
             assert_eq!(plan.report.secret, SecretState::Synced);
             self.tampered = false;

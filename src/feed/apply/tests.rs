@@ -38,7 +38,8 @@ where
 }
 
 fn api() -> Value {
-    let metadata = json!({"name": "transcripts", "namespace": "speech", "uid": "u0", "creationTimestamp": "2026-01-01T00:00:00Z"});
+    let metadata =
+        json!({"name": "transcripts", "namespace": "speech", "uid": "u0", "creationTimestamp": "2026-01-01T00:00:00Z"});
     json!({"apiVersion": "keyturn.dev/v1alpha1", "kind": "ProtectedApi", "metadata": metadata, "spec": {"keyFormat": {"prefix": "sk"}}})
 }
 
@@ -51,37 +52,20 @@ impl Fed {
     fn new() -> Self {
         let (sender, applied) = watch::channel(None);
         let gate = Arc::new(Gate::new(Duration::from_secs(30)));
-        Self {
-            applier: Applier {
-                index: Arc::default(),
-                gate,
-                applied: sender,
-            },
-            applied,
-        }
+        Self { applier: Applier { index: Arc::default(), gate, applied: sender }, applied }
     }
 
     fn keys(&self, change: Change<ApiKey>, version: u64) {
-        self.applier.apply(Update::Keys(Report {
-            change,
-            version: Some(version),
-            at: AT,
-        }));
+        self.applier.apply(Update::Keys(Report { change, version: Some(version), at: AT }));
     }
 
     fn apis(&self, change: Change<ProtectedApi>) {
-        self.applier.apply(Update::Apis(Report {
-            change,
-            version: Some(1),
-            at: AT,
-        }));
+        self.applier.apply(Update::Apis(Report { change, version: Some(1), at: AT }));
     }
 
     /// Which of the strings 0 to 3 are known.
     fn known(&self) -> Vec<u8> {
-        (0..4)
-            .filter(|seed| self.applier.index.find(&digest(*seed)).is_some())
-            .collect()
+        (0..4).filter(|seed| self.applier.index.find(&digest(*seed)).is_some()).collect()
     }
 
     fn applied(&self) -> Option<u64> {
@@ -92,28 +76,15 @@ impl Fed {
 #[test]
 fn a_list_replaces_everything() {
     let fed = Fed::new();
-    fed.keys(
-        Change::Listed(vec![guarded(key("a", 0)), guarded(key("b", 1))]),
-        10,
-    );
-    fed.keys(
-        Change::Listed(vec![guarded(key("b", 1)), guarded(key("c", 2))]),
-        20,
-    );
+    fed.keys(Change::Listed(vec![guarded(key("a", 0)), guarded(key("b", 1))]), 10);
+    fed.keys(Change::Listed(vec![guarded(key("b", 1)), guarded(key("c", 2))]), 20);
     assert_eq!(fed.known(), [1, 2]);
 }
 
 #[test]
 fn a_malformed_key_is_known_no_more_and_disturbs_no_other() {
     let fed = Fed::new();
-    fed.keys(
-        Change::Listed(vec![
-            guarded(key("a", 0)),
-            guarded(malformed(key("b", 1))),
-            guarded(key("c", 2)),
-        ]),
-        10,
-    );
+    fed.keys(Change::Listed(vec![guarded(key("a", 0)), guarded(malformed(key("b", 1))), guarded(key("c", 2))]), 10);
     assert_eq!(fed.known(), [0, 2]);
     fed.keys(Change::Applied(guarded(malformed(key("a", 0)))), 11);
     assert_eq!(fed.known(), [2]);
@@ -164,12 +135,7 @@ fn the_gate_opens_by_lists_only() {
 #[test]
 fn a_malformed_api_is_there_but_not_accepted() {
     let fed = Fed::new();
-    let api_is = || {
-        fed.applier
-            .index
-            .api("speech", "transcripts")
-            .map(|api| api.is_some())
-    };
+    let api_is = || fed.applier.index.api("speech", "transcripts").map(|api| api.is_some());
     assert_eq!(api_is(), None);
     fed.apis(Change::Applied(guarded(api())));
     assert_eq!(api_is(), Some(true));
@@ -191,27 +157,15 @@ fn a_key_becomes_a_record() {
     }]);
     let record = record(&guarded(manifest)).unwrap();
     assert!(record.key.is_ok(), "{:?}", record.key);
-    assert_eq!(
-        (record.name.to_string().as_str(), &*record.uid),
-        ("speech/a", "uid of a")
-    );
-    assert_eq!(
-        record.created_at,
-        "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap()
-    );
+    assert_eq!((record.name.to_string().as_str(), &*record.uid), ("speech/a", "uid of a"));
+    assert_eq!(record.created_at, "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap());
     assert_eq!(record.id.as_deref(), Some("key_a"));
     assert!(record.revoked_for_good);
-    assert_eq!(
-        record.refused_by_controller,
-        Some(Rejection::new(Reason::SecretNameTaken, "rename it"))
-    );
+    assert_eq!(record.refused_by_controller, Some(Rejection::new(Reason::SecretNameTaken, "rename it")));
     let version = &record.versions[0];
     assert_eq!((version.number, version.digest), (1, digest(0)));
     assert_eq!(version.state, crate::core::rotation::VersionState::Grace);
-    assert_eq!(
-        version.not_after,
-        Some("2026-01-02T00:00:00Z".parse().unwrap())
-    );
+    assert_eq!(version.not_after, Some("2026-01-02T00:00:00Z".parse().unwrap()));
 }
 
 #[test]
@@ -221,8 +175,5 @@ fn other_refusals_of_the_controller_are_found_out_anew() {
         "type": "Accepted", "status": "False", "reason": "TierNotFound", "message": "no such tier",
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }]);
-    assert_eq!(
-        record(&guarded(manifest)).unwrap().refused_by_controller,
-        None
-    );
+    assert_eq!(record(&guarded(manifest)).unwrap().refused_by_controller, None);
 }

@@ -19,14 +19,8 @@ pub(super) fn claimed(process: &str, nonce: &str, duration: Duration, now: Times
     Lease {
         metadata: ObjectMeta {
             name: Some(name.clone()),
-            labels: Some(BTreeMap::from([(
-                JUDGING_LABEL.to_owned(),
-                "true".to_owned(),
-            )])),
-            annotations: Some(BTreeMap::from([(
-                APPLIED_ANNOTATION.to_owned(),
-                String::new(),
-            )])),
+            labels: Some(BTreeMap::from([(JUDGING_LABEL.to_owned(), "true".to_owned())])),
+            annotations: Some(BTreeMap::from([(APPLIED_ANNOTATION.to_owned(), String::new())])),
             ..ObjectMeta::default()
         },
         spec: Some(LeaseSpec {
@@ -42,14 +36,8 @@ pub(super) fn claimed(process: &str, nonce: &str, duration: Duration, now: Times
 /// The Lease with how far its process has come.
 pub(super) fn renewed(confirmed: &Lease, applied: Option<u64>, now: Timestamp) -> Lease {
     let mut lease = confirmed.clone();
-    let applied = applied
-        .map(|version| version.to_string())
-        .unwrap_or_default();
-    lease
-        .metadata
-        .annotations
-        .get_or_insert_default()
-        .insert(APPLIED_ANNOTATION.to_owned(), applied);
+    let applied = applied.map(|version| version.to_string()).unwrap_or_default();
+    lease.metadata.annotations.get_or_insert_default().insert(APPLIED_ANNOTATION.to_owned(), applied);
     lease.spec.get_or_insert_default().renew_time = Some(MicroTime(to_micros(now)));
     lease
 }
@@ -83,13 +71,7 @@ pub(super) enum ReadBack {
 }
 
 /// Compares only what is ours: somebody's label or a managed field is no conflict.
-pub(super) fn read_back(
-    Seen {
-        found,
-        wanted,
-        confirmed,
-    }: Seen<'_>,
-) -> ReadBack {
+pub(super) fn read_back(Seen { found, wanted, confirmed }: Seen<'_>) -> ReadBack {
     if found.metadata.uid != confirmed.metadata.uid || found.metadata.deletion_timestamp.is_some() {
         ReadBack::Lost
     } else if said(found) == said(wanted) {
@@ -102,22 +84,14 @@ pub(super) fn read_back(
 }
 
 fn said(lease: &Lease) -> (Option<&LeaseSpec>, Option<&String>) {
-    let applied = lease
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|annotations| annotations.get(APPLIED_ANNOTATION));
+    let applied = lease.metadata.annotations.as_ref().and_then(|annotations| annotations.get(APPLIED_ANNOTATION));
     (lease.spec.as_ref(), applied)
 }
 
 /// `<process>-<nonce>`, with what an object's name cannot hold left out.
 fn name(process: &str, nonce: &str) -> String {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let mut name: String = process
-        .to_ascii_lowercase()
-        .chars()
-        .map(|c| if allowed(c) { c } else { '-' })
-        .collect();
+    let mut name: String = process.to_ascii_lowercase().chars().map(|c| if allowed(c) { c } else { '-' }).collect();
     name.truncate(LONGEST_NAME - nonce.len() - 1);
     match name.trim_matches('-') {
         "" => format!("keyturn-{nonce}"),
@@ -168,10 +142,7 @@ mod tests {
 
     #[test]
     fn every_write_carries_the_version_that_it_replaces() {
-        for lease in [
-            renewed(&lease(), Some(12), at(1)),
-            released(&lease(), at(1)),
-        ] {
+        for lease in [renewed(&lease(), Some(12), at(1)), released(&lease(), at(1))] {
             assert_eq!(lease.metadata.resource_version.as_deref(), Some("7"));
         }
     }
@@ -181,14 +152,7 @@ mod tests {
         let renewed = renewed(&lease(), Some(18_446_744_073_709_551_615), at(1));
         let applied = &renewed.metadata.annotations.as_ref().unwrap()["keyturn.dev/applied"];
         assert_eq!(applied, "18446744073709551615");
-        assert_eq!(
-            released(&renewed, at(2))
-                .spec
-                .unwrap()
-                .holder_identity
-                .as_deref(),
-            Some("")
-        );
+        assert_eq!(released(&renewed, at(2)).spec.unwrap().holder_identity.as_deref(), Some(""));
     }
 
     #[test]
@@ -198,11 +162,7 @@ mod tests {
         let touched = |lease: &Lease| {
             let mut lease = lease.clone();
             lease.metadata.resource_version = Some("8".to_owned());
-            lease
-                .metadata
-                .labels
-                .get_or_insert_default()
-                .insert("team".to_owned(), "a".to_owned());
+            lease.metadata.labels.get_or_insert_default().insert("team".to_owned(), "a".to_owned());
             lease
         };
         let recreated = {
@@ -211,49 +171,22 @@ mod tests {
             lease
         };
         for (case, found, expected) in [
-            (
-                "released by somebody",
-                released(&confirmed, at(3)),
-                ReadBack::Lost,
-            ),
-            (
-                "renewed by somebody",
-                renewed(&confirmed, Some(3), at(3)),
-                ReadBack::Lost,
-            ),
+            ("released by somebody", released(&confirmed, at(3)), ReadBack::Lost),
+            ("renewed by somebody", renewed(&confirmed, Some(3), at(3)), ReadBack::Lost),
             ("another of the same name", recreated, ReadBack::Lost),
-            (
-                "as before, with a label",
-                touched(&confirmed),
-                ReadBack::Unwritten,
-            ),
+            ("as before, with a label", touched(&confirmed), ReadBack::Unwritten),
             ("as wanted", wanted.clone(), ReadBack::Written),
-            (
-                "as wanted, with a label",
-                touched(&wanted),
-                ReadBack::Written,
-            ),
+            ("as wanted, with a label", touched(&wanted), ReadBack::Written),
         ] {
-            assert_eq!(
-                read_back(Seen {
-                    found: &found,
-                    wanted: &wanted,
-                    confirmed: &confirmed
-                }),
-                expected,
-                "{case}"
-            );
+            assert_eq!(read_back(Seen { found: &found, wanted: &wanted, confirmed: &confirmed }), expected, "{case}");
         }
     }
 
     #[test]
     fn any_host_name_makes_a_name() {
-        for (process, expected) in [
-            ("", "keyturn-1a"),
-            ("---", "keyturn-1a"),
-            ("Host.Example_9", "host-example-9-1a"),
-            ("hôte", "h-te-1a"),
-        ] {
+        for (process, expected) in
+            [("", "keyturn-1a"), ("---", "keyturn-1a"), ("Host.Example_9", "host-example-9-1a"), ("hôte", "h-te-1a")]
+        {
             assert_eq!(name(process, "1a"), expected, "{process}");
         }
         assert_eq!(name(&"x".repeat(300), "1a").len(), 253);

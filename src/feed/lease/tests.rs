@@ -34,13 +34,7 @@ impl Server {
             let server = server.clone();
             async move {
                 let (parts, body) = request.into_parts();
-                let name = parts
-                    .uri
-                    .path()
-                    .rsplit('/')
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned();
+                let name = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
                 let body = body.collect().await.unwrap().to_bytes();
                 let answer = server.answer(&parts.method, &name, &body);
                 Ok::<_, Infallible>(answer)
@@ -60,9 +54,7 @@ impl Server {
         if *method == Method::PUT {
             match state.leases.get(&name) {
                 None => return failure(404, "NotFound"),
-                Some(there)
-                    if there.metadata.resource_version != lease.metadata.resource_version =>
-                {
+                Some(there) if there.metadata.resource_version != lease.metadata.resource_version => {
                     return failure(409, "Conflict");
                 }
                 Some(_) => {}
@@ -71,23 +63,13 @@ impl Server {
         state.version += 1;
         lease.metadata.uid = Some(format!("uid of {name}"));
         lease.metadata.resource_version = Some(state.version.to_string());
-        let LeaseSpec {
-            holder_identity, ..
-        } = lease.spec.clone().unwrap();
+        let LeaseSpec { holder_identity, .. } = lease.spec.clone().unwrap();
         let applied = &lease.metadata.annotations.as_ref().unwrap()["keyturn.dev/applied"];
-        let holder = if holder_identity.as_deref() == Some("") {
-            "released"
-        } else {
-            "held"
-        };
+        let holder = if holder_identity.as_deref() == Some("") { "released" } else { "held" };
         let line = format!("{method} {holder} applied={applied}");
         state.writes.push(line);
         state.leases.insert(name, lease.clone());
-        if std::mem::take(&mut state.lose_answer) {
-            failure(500, "InternalError")
-        } else {
-            success(&lease)
-        }
+        if std::mem::take(&mut state.lose_answer) { failure(500, "InternalError") } else { success(&lease) }
     }
 
     fn writes(&self) -> Vec<String> {
@@ -118,10 +100,7 @@ fn success(lease: &Lease) -> Response<Full<Bytes>> {
 
 fn failure(code: u16, reason: &str) -> Response<Full<Bytes>> {
     let status = json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason});
-    Response::builder()
-        .status(code)
-        .body(Full::from(status.to_string()))
-        .unwrap()
+    Response::builder().status(code).body(Full::from(status.to_string())).unwrap()
 }
 
 struct Process {
@@ -139,20 +118,11 @@ impl Process {
         let (applied, heard) = watch::channel(None);
         let (tell, mut held) = watch::channel(false);
         let stop = CancellationToken::new();
-        let holder = Holder {
-            process: "pod".to_owned(),
-            duration: Duration::from_mins(15),
-        };
+        let holder = Holder { process: "pod".to_owned(), duration: Duration::from_mins(15) };
         let leases = Api::namespaced(server.client(), "keyturn-system");
         let keeper = tokio::spawn(keep(leases, holder, heard, tell, stop.clone()));
         held.wait_for(|&held| held).await.unwrap();
-        Self {
-            server,
-            applied,
-            held,
-            stop,
-            keeper,
-        }
+        Self { server, applied, held, stop, keeper }
     }
 
     async fn stop(self) -> Vec<String> {
@@ -168,14 +138,7 @@ async fn a_lease_is_claimed_renewed_and_released() {
     assert_eq!(process.server.writes(), ["POST held applied="]);
     process.applied.send_replace(Some(7));
     process.server.wait_for(2).await;
-    assert_eq!(
-        process.stop().await,
-        [
-            "POST held applied=",
-            "PUT held applied=7",
-            "PUT released applied=7"
-        ]
-    );
+    assert_eq!(process.stop().await, ["POST held applied=", "PUT held applied=7", "PUT released applied=7"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,11 +151,7 @@ async fn many_moves_make_few_writes() {
     }
     let most = usize::try_from(began.elapsed().as_millis() / 250).unwrap() + 1;
     process.server.wait_for(2).await;
-    assert!(
-        (4..=most).contains(&process.server.writes().len()),
-        "{:?}",
-        process.server.writes()
-    );
+    assert!((4..=most).contains(&process.server.writes().len()), "{:?}", process.server.writes());
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,10 +160,7 @@ async fn a_quiet_process_renews_every_ten_seconds() {
     let began = Instant::now();
     process.server.wait_for(4).await;
     let each = began.elapsed() / 3;
-    assert!(
-        (Duration::from_secs(10)..Duration::from_millis(10_100)).contains(&each),
-        "{each:?}"
-    );
+    assert!((Duration::from_secs(10)..Duration::from_millis(10_100)).contains(&each), "{each:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -216,12 +172,7 @@ async fn a_write_whose_answer_is_lost_is_no_conflict() {
     process.applied.send_replace(Some(8));
     process.server.wait_for(3).await;
     assert!(*process.held.borrow());
-    let expected = [
-        "POST held applied=",
-        "PUT held applied=7",
-        "PUT held applied=8",
-        "PUT released applied=8",
-    ];
+    let expected = ["POST held applied=", "PUT held applied=7", "PUT held applied=8", "PUT released applied=8"];
     assert_eq!(process.stop().await, expected);
 }
 
@@ -229,20 +180,12 @@ async fn a_write_whose_answer_is_lost_is_no_conflict() {
 async fn a_label_of_somebody_else_is_no_conflict() {
     let process = Process::start().await;
     process.server.meddle(|lease| {
-        drop(
-            lease
-                .metadata
-                .labels
-                .get_or_insert_default()
-                .insert("a".to_owned(), "b".to_owned()),
-        )
+        let labels = lease.metadata.labels.get_or_insert_default();
+        labels.insert("a".to_owned(), "b".to_owned());
     });
     process.applied.send_replace(Some(7));
     process.server.wait_for(2).await;
-    assert_eq!(
-        process.server.writes(),
-        ["POST held applied=", "PUT held applied=7"]
-    );
+    assert_eq!(process.server.writes(), ["POST held applied=", "PUT held applied=7"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,7 +195,7 @@ async fn a_lease_that_is_gone_or_taken_is_replaced_by_another() {
     }
     fn take(server: &Server) {
         server.meddle(|lease| {
-            lease.spec.get_or_insert_default().holder_identity = Some("thief".to_owned())
+            lease.spec.get_or_insert_default().holder_identity = Some("thief".to_owned());
         });
     }
     for meddle in [delete as fn(&Server), take] {
@@ -260,13 +203,6 @@ async fn a_lease_that_is_gone_or_taken_is_replaced_by_another() {
         meddle(&process.server);
         process.applied.send_replace(Some(7));
         process.server.wait_for(3).await;
-        assert_eq!(
-            process.server.writes(),
-            [
-                "POST held applied=",
-                "POST held applied=",
-                "PUT held applied=7"
-            ]
-        );
+        assert_eq!(process.server.writes(), ["POST held applied=", "POST held applied=", "PUT held applied=7"]);
     }
 }

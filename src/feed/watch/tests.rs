@@ -35,10 +35,7 @@ fn malformed(name: &str, version: u64) -> Value {
 
 fn page(version: u64, next: &str, items: &[Value]) -> Reply {
     let metadata = json!({"resourceVersion": version.to_string(), "continue": next});
-    Reply::Json(
-        200,
-        json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": metadata, "items": items}),
-    )
+    Reply::Json(200, json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": metadata, "items": items}))
 }
 
 fn event(kind: &str, object: &Value) -> Value {
@@ -47,10 +44,7 @@ fn event(kind: &str, object: &Value) -> Value {
 
 fn bookmark(version: u64) -> Value {
     let metadata = json!({"resourceVersion": version.to_string()});
-    event(
-        "BOOKMARK",
-        &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}),
-    )
+    event("BOOKMARK", &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}))
 }
 
 fn status(code: u16) -> Value {
@@ -63,10 +57,7 @@ fn client(script: impl IntoIterator<Item = Reply>) -> (Client, Arc<Mutex<Vec<Str
     let script: Mutex<VecDeque<_>> = Mutex::new(script.into_iter().collect());
     let noted = Arc::clone(&asked);
     let service = tower::service_fn(move |request: Request<Body>| {
-        noted
-            .lock()
-            .unwrap()
-            .push(request.uri().query().unwrap_or_default().to_owned());
+        noted.lock().unwrap().push(request.uri().query().unwrap_or_default().to_owned());
         let reply = script.lock().unwrap().pop_front();
         async move {
             let (code, lines, silent) = match reply {
@@ -75,14 +66,9 @@ fn client(script: impl IntoIterator<Item = Reply>) -> (Client, Arc<Mutex<Vec<Str
                 Some(Reply::Watch(lines)) => (200, lines, false),
                 Some(Reply::WatchThenSilence(lines)) => (200, lines, true),
             };
-            let frames = lines
-                .into_iter()
-                .map(|line| Ok::<_, Infallible>(Frame::data(Bytes::from(format!("{line}\n")))));
-            let silence = if silent {
-                stream::pending().left_stream()
-            } else {
-                stream::empty().right_stream()
-            };
+            let frames =
+                lines.into_iter().map(|line| Ok::<_, Infallible>(Frame::data(Bytes::from(format!("{line}\n")))));
+            let silence = if silent { stream::pending().left_stream() } else { stream::empty().right_stream() };
             let body = StreamBody::new(stream::iter(frames).chain(silence));
             Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
         }
@@ -95,14 +81,11 @@ fn told(report: Report<ConfigMap>) -> String {
         Ok(object) => object.name_any(),
         Err(_) => format!("{} (malformed)", object.name_any()),
     };
-    let version = report
-        .version
-        .map_or_else(|| "unknown".to_owned(), |version| version.to_string());
+    let version = report.version.map_or_else(|| "unknown".to_owned(), |version| version.to_string());
     match report.change {
-        Change::Listed(objects) => format!(
-            "listed [{}] @{version}",
-            objects.iter().map(name).collect::<Vec<_>>().join(" ")
-        ),
+        Change::Listed(objects) => {
+            format!("listed [{}] @{version}", objects.iter().map(name).collect::<Vec<_>>().join(" "))
+        }
         Change::Applied(object) => format!("applied {} @{version}", name(&object)),
         Change::Deleted(object) => format!("deleted {} @{version}", name(&object)),
         Change::Bookmark => format!("bookmark @{version}"),
@@ -110,10 +93,7 @@ fn told(report: Report<ConfigMap>) -> String {
 }
 
 /// Runs the script until `count` reports have come, and answers them with the queries that were asked.
-async fn follow_script(
-    count: usize,
-    script: impl IntoIterator<Item = Reply>,
-) -> (Vec<String>, Vec<String>) {
+async fn follow_script(count: usize, script: impl IntoIterator<Item = Reply>) -> (Vec<String>, Vec<String>) {
     let (client, asked) = client(script);
     let (sender, mut reports) = mpsc::channel(1);
     let follower = tokio::spawn(follow(Api::all(client), sender, |report| report));
@@ -153,32 +133,18 @@ async fn a_list_is_handed_over_as_a_whole_and_watched_from_its_version() {
         "bookmark @20",
     ];
     assert_eq!(heard, expected);
-    assert_eq!(
-        asked[..3],
-        [
-            LIST.to_owned(),
-            format!("{LIST}&continue=next"),
-            format!("{WATCH}10")
-        ]
-    );
+    assert_eq!(asked[..3], [LIST.to_owned(), format!("{LIST}&continue=next"), format!("{WATCH}10")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_ended_watch_goes_on_from_the_last_version() {
     let (heard, asked) = follow_script(
         3,
-        [
-            page(10, "", &[]),
-            Reply::Watch(vec![bookmark(12)]),
-            Reply::Watch(vec![event("ADDED", &object("a", 13))]),
-        ],
+        [page(10, "", &[]), Reply::Watch(vec![bookmark(12)]), Reply::Watch(vec![event("ADDED", &object("a", 13))])],
     )
     .await;
     assert_eq!(heard, ["listed [] @10", "bookmark @12", "applied a @13"]);
-    assert_eq!(
-        asked[..3],
-        [LIST.to_owned(), format!("{WATCH}10"), format!("{WATCH}12")]
-    );
+    assert_eq!(asked[..3], [LIST.to_owned(), format!("{WATCH}10"), format!("{WATCH}12")]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,35 +152,11 @@ async fn whatever_goes_wrong_ends_in_a_new_list() {
     let page_gone = Reply::Json(410, status(410));
     for (case, mishap) in [
         ("410 on opening", vec![page(10, "", &[]), page_gone]),
-        (
-            "403 on opening",
-            vec![page(10, "", &[]), Reply::Json(403, status(403))],
-        ),
-        (
-            "410 as event",
-            vec![
-                page(10, "", &[]),
-                Reply::Watch(vec![event("ERROR", &status(410))]),
-            ],
-        ),
-        (
-            "500 as event",
-            vec![
-                page(10, "", &[]),
-                Reply::Watch(vec![event("ERROR", &status(500))]),
-            ],
-        ),
-        (
-            "an event that is none",
-            vec![
-                page(10, "", &[]),
-                Reply::Watch(vec![json!({"type": "ADDED", "object": []})]),
-            ],
-        ),
-        (
-            "a dead connection",
-            vec![page(10, "", &[]), Reply::WatchThenSilence(vec![])],
-        ),
+        ("403 on opening", vec![page(10, "", &[]), Reply::Json(403, status(403))]),
+        ("410 as event", vec![page(10, "", &[]), Reply::Watch(vec![event("ERROR", &status(410))])]),
+        ("500 as event", vec![page(10, "", &[]), Reply::Watch(vec![event("ERROR", &status(500))])]),
+        ("an event that is none", vec![page(10, "", &[]), Reply::Watch(vec![json!({"type": "ADDED", "object": []})])]),
+        ("a dead connection", vec![page(10, "", &[]), Reply::WatchThenSilence(vec![])]),
         (
             "410 on the second page",
             vec![
@@ -228,10 +170,7 @@ async fn whatever_goes_wrong_ends_in_a_new_list() {
         let relist = page(30, "", &[object("z", 30)]);
         let (heard, asked) = follow_script(2, mishap.into_iter().chain([relist])).await;
         assert_eq!(heard[1], "listed [z] @30", "{case}");
-        assert!(
-            asked.iter().filter(|query| *query == LIST).count() >= 2,
-            "{case}: {asked:?}"
-        );
+        assert!(asked.iter().filter(|query| *query == LIST).count() >= 2, "{case}: {asked:?}");
     }
 }
 

@@ -31,28 +31,16 @@ impl ApiKey {
             environment: spec.environment.into(),
             owner: spec.owner.as_deref().map(Into::into),
             tier: spec.tier.as_deref().map(Into::into),
-            scopes: spec
-                .scopes
-                .as_ref()
-                .map(|scopes| parse::scopes("spec.scopes", scopes))
-                .transpose()?,
+            scopes: spec.scopes.as_ref().map(|scopes| parse::scopes("spec.scopes", scopes)).transpose()?,
             roles: spec.roles.iter().map(|role| role.as_str().into()).collect(),
             ip_allowlist: parse::addresses("spec.ipAllowlist", &spec.ip_allowlist)?,
             rate_limits: parse::rate_limits("spec.rateLimits", &spec.rate_limits)?,
             enabled: spec.enabled,
             revoked: spec.revoked,
             expires_at: spec.expires_at.as_ref().map(|at| at.0),
-            rotation: parse::schedule(
-                "spec.rotation",
-                rotation.interval.as_ref(),
-                rotation.grace_period.as_ref(),
-            )?,
+            rotation: parse::schedule("spec.rotation", rotation.interval.as_ref(), rotation.grace_period.as_ref())?,
             rotation_request: rotation_request(spec)?,
-            secret_name: spec
-                .secret
-                .name
-                .as_deref()
-                .map_or_else(|| Arc::clone(&name.name), Into::into),
+            secret_name: spec.secret.name.as_deref().map_or_else(|| Arc::clone(&name.name), Into::into),
             not_yet_supported: not_yet_supported(spec, &name),
             name,
         })
@@ -64,21 +52,13 @@ fn rotation_request(spec: &ApiKeySpec) -> Result<Option<RotationRequest>, Reject
         return Ok(None);
     };
     let grace_period = request.grace_period.as_ref();
-    let grace_period = grace_period
-        .map(|grace| parse::duration("spec.rotation.request.gracePeriod", grace))
-        .transpose()?;
-    Ok(Some(RotationRequest {
-        id: request.id.as_str().into(),
-        grace_period,
-    }))
+    let grace_period =
+        grace_period.map(|grace| parse::duration("spec.rotation.request.gracePeriod", grace)).transpose()?;
+    Ok(Some(RotationRequest { id: request.id.as_str().into(), grace_period }))
 }
 
 fn not_yet_supported(spec: &ApiKeySpec, name: &ObjectName) -> Vec<&'static str> {
-    let foreign = spec
-        .api_ref
-        .namespace
-        .as_ref()
-        .is_some_and(|namespace| **namespace != *name.namespace);
+    let foreign = spec.api_ref.namespace.as_ref().is_some_and(|namespace| **namespace != *name.namespace);
     parse::used(&[
         ("spec.apiRef.namespace", foreign),
         ("spec.resources", !spec.resources.is_empty()),
@@ -87,10 +67,7 @@ fn not_yet_supported(spec: &ApiKeySpec, name: &ObjectName) -> Vec<&'static str> 
         ("spec.source", spec.source.is_some()),
         ("spec.secret.data", !spec.secret.data.is_empty()),
         ("spec.secret.type", spec.secret.type_ != SecretType::Opaque),
-        (
-            "spec.secret.delivery",
-            spec.secret.delivery != Delivery::Retain,
-        ),
+        ("spec.secret.delivery", spec.secret.delivery != Delivery::Retain),
     ])
 }
 
@@ -113,8 +90,9 @@ mod tests {
             },
             "spec": {"apiRef": {"name": "transcripts"}},
         });
-        for (field, value) in spec.as_object().unwrap() {
-            object["spec"][field] = value.clone();
+        let Value::Object(fields) = spec else { panic!("a spec is an object") };
+        for (field, value) in fields {
+            object["spec"][field] = value;
         }
         serde_json::from_value(object).unwrap()
     }
@@ -126,33 +104,15 @@ mod tests {
     #[test]
     fn names_each_field_that_is_not_acted_on_yet() {
         for (spec, field) in [
-            (
-                json!({"apiRef": {"name": "a", "namespace": "speech"}}),
-                "spec.apiRef.namespace",
-            ),
+            (json!({"apiRef": {"name": "a", "namespace": "speech"}}), "spec.apiRef.namespace"),
             (json!({"resources": [{"kind": "model"}]}), "spec.resources"),
-            (
-                json!({"quotas": [{"name": "q", "limit": 1, "period": "Day"}]}),
-                "spec.quotas",
-            ),
+            (json!({"quotas": [{"name": "q", "limit": 1, "period": "Day"}]}), "spec.quotas"),
             (json!({"credits": {"granted": 1}}), "spec.credits"),
             (json!({"source": {}}), "spec.source"),
-            (
-                json!({"secret": {"data": {"env": "x"}}}),
-                "spec.secret.data",
-            ),
-            (
-                json!({"secret": {"type": "kubernetes.io/basic-auth"}}),
-                "spec.secret.type",
-            ),
-            (
-                json!({"secret": {"delivery": "Once"}}),
-                "spec.secret.delivery",
-            ),
-            (
-                json!({"secret": {"delivery": "Sealed"}}),
-                "spec.secret.delivery",
-            ),
+            (json!({"secret": {"data": {"env": "x"}}}), "spec.secret.data"),
+            (json!({"secret": {"type": "kubernetes.io/basic-auth"}}), "spec.secret.type"),
+            (json!({"secret": {"delivery": "Once"}}), "spec.secret.delivery"),
+            (json!({"secret": {"delivery": "Sealed"}}), "spec.secret.delivery"),
         ] {
             assert_eq!(unsupported(spec), [field]);
         }
@@ -168,10 +128,7 @@ mod tests {
 
     #[test]
     fn a_spec_that_says_nothing_has_the_defaults_of_the_server() {
-        let spec = ApiKeySpec {
-            api_ref: key(json!({})).spec.api_ref,
-            ..ApiKeySpec::default()
-        };
+        let spec = ApiKeySpec { api_ref: key(json!({})).spec.api_ref, ..ApiKeySpec::default() };
         assert_eq!(key(json!({})).spec, spec);
     }
 
@@ -186,26 +143,14 @@ mod tests {
         let key = key.parse().unwrap();
         assert_eq!(key.api, ObjectName::new("team-a", "transcripts"));
         assert_eq!(key.environment, Environment::Test);
-        assert_eq!(
-            (key.owner.as_deref(), key.tier.as_deref()),
-            (Some("acme"), Some("pro"))
-        );
+        assert_eq!((key.owner.as_deref(), key.tier.as_deref()), (Some("acme"), Some("pro")));
         assert_eq!(key.scopes, Some(Vec::new()));
         assert!(key.ip_allowlist.admits("10.0.0.1".parse().unwrap()));
         assert_eq!(key.rate_limits[0].window, Duration::from_secs(1));
         assert_eq!((key.enabled, key.revoked), (false, true));
         assert_eq!(key.expires_at.unwrap().to_string(), "2027-01-01T00:00:00Z");
-        assert_eq!(
-            key.rotation.interval,
-            Some(Duration::from_secs(90 * 86_400))
-        );
-        assert_eq!(
-            key.rotation_request,
-            Some(RotationRequest {
-                id: "r1".into(),
-                grace_period: Some(Duration::ZERO)
-            })
-        );
+        assert_eq!(key.rotation.interval, Some(Duration::from_hours(90 * 24)));
+        assert_eq!(key.rotation_request, Some(RotationRequest { id: "r1".into(), grace_period: Some(Duration::ZERO) }));
     }
 
     #[test]
@@ -217,11 +162,7 @@ mod tests {
             json!({"rotation": {"request": {"id": "r", "gracePeriod": "soon"}}}),
             json!({"rateLimits": [{"name": "rps", "limit": 5, "window": "1ms"}]}),
         ] {
-            assert_eq!(
-                key(spec.clone()).parse().unwrap_err().reason,
-                Reason::Invalid,
-                "{spec}"
-            );
+            assert_eq!(key(spec.clone()).parse().unwrap_err().reason, Reason::Invalid, "{spec}");
         }
     }
 }

@@ -13,11 +13,7 @@ use crate::resources::{names, rules};
 /// Labels and annotations that belong to somebody else, at the beginning of their names.
 const RESERVED: &str = r"^([^/]*\.)?(kubernetes\.io|k8s\.io|keyturn\.dev|argocd\.argoproj\.io)/";
 /// The data keys that Keyturn fills in every Secret of its own.
-const OWN_KEYS: [&str; 3] = [
-    names::SECRET_ID_KEY,
-    names::SECRET_VERSION_KEY,
-    names::SECRET_PROOF_KEY,
-];
+const OWN_KEYS: [&str; 3] = [names::SECRET_ID_KEY, names::SECRET_VERSION_KEY, names::SECRET_PROOF_KEY];
 
 /// The Secret that Keyturn makes and keeps.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
@@ -170,9 +166,7 @@ fn previous_key_is_another() -> Rule {
 fn key_is_free(field: &str) -> Rule {
     rules::rule(
         format!("!(self in {})", own_keys()),
-        format!(
-            "'{field} ' + self + ' is a data key that Keyturn fills itself; choose another name'"
-        ),
+        format!("'{field} ' + self + ' is a data key that Keyturn fills itself; choose another name'"),
     )
 }
 
@@ -192,8 +186,11 @@ fn data_keys_are_free() -> Rule {
 }
 
 fn data_keys() -> Rule {
-    Rule::new(format!("self.all(k, k.size() <= 253 && k.matches(r'{}') && k != '.' && !k.startsWith('..'))", rules::DATA_KEY))
-        .message("spec.secret.data has a name that is no data key of a Secret; use at most 253 letters, digits, -, _ and .")
+    Rule::new(format!(
+        "self.all(k, k.size() <= 253 && k.matches(r'{}') && k != '.' && !k.startsWith('..'))",
+        rules::DATA_KEY
+    ))
+    .message("spec.secret.data has a name that is no data key of a Secret; use at most 253 letters, digits, -, _ and .")
 }
 
 fn not_reserved(field: &str) -> Rule {
@@ -204,7 +201,8 @@ fn not_reserved(field: &str) -> Rule {
 
 fn label_names(field: &str) -> Rule {
     Rule::new("self.all(k, !format.qualifiedName().validate(k).hasValue())").message(
-        format!("{field} has a name that is none of a label or annotation; write it as team or example.com/team").as_str(),
+        format!("{field} has a name that is none of a label or annotation; write it as team or example.com/team")
+            .as_str(),
     )
 }
 

@@ -167,3 +167,46 @@ pub struct HistoryEntry {
     #[schemars(length(max = 1024))]
     pub detail: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let written = json!({
+            "observedGeneration": 3,
+            "id": "key_4fJ2",
+            "state": "Rotating",
+            "start": "sk_live_a1b2",
+            "versions": [
+                {
+                    "number": 2, "digest": "ab", "pepper": "p1", "start": "sk_live_a1b2",
+                    "mintedAt": "2026-11-22T10:00:00Z", "state": "Current", "request": "leak",
+                },
+                {
+                    "number": 1, "digest": "cd", "pepper": "p1", "start": "sk_live_c3d4",
+                    "mintedAt": "2026-10-22T10:00:00Z", "state": "Grace", "delivery": "Done",
+                    "supersededAt": "2026-11-22T10:00:01Z", "notAfter": "2026-11-23T10:00:01Z", "sealed": "x",
+                },
+            ],
+            "rotationRequest": "leak",
+            "lastRotatedAt": "2026-11-22T10:00:01Z",
+            "nextRotationAt": "2027-02-20T10:00:01Z",
+            "expiresAt": "2027-11-22T00:00:00Z",
+            "secretRef": {"name": "ci-runner", "key": "api-key"},
+            "usage": {"name": "key-u1", "uid": "u2"},
+            "revocation": {"at": "2026-11-22T11:00:00Z", "reversible": false},
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "Minted", "message": "", "observedGeneration": 3,
+                "lastTransitionTime": "2026-11-22T10:00:01Z",
+            }],
+            "history": [{"at": "2026-11-22T11:00:00Z", "actor": "alice", "action": "Revoked"}],
+        });
+        let read: ApiKeyStatus = serde_json::from_value(written.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), written);
+        assert_eq!(serde_json::to_value(ApiKeyStatus::default()).unwrap(), json!({}));
+    }
+}

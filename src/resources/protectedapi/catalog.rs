@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::resources::rules;
+use crate::resources::{defaults, rules};
 
 /// The resources of one kind.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
@@ -43,7 +43,7 @@ pub struct CatalogEntry {
     #[schemars(length(min = 1, max = 253))]
     pub group: Option<String>,
     /// false hides it from everybody.
-    #[serde(default = "yes")]
+    #[serde(default = "defaults::yes")]
     pub enabled: bool,
 }
 
@@ -65,15 +65,9 @@ pub struct Denial {
     pub detail: Option<String>,
 }
 
-const fn yes() -> bool {
-    true
-}
-
 fn code(field: &str) -> kube::core::Rule {
     rules::rule(
         "self.matches('^[A-Z][A-Z0-9_]*$')",
-        format!(
-            "'{field} \"' + self + '\" is no code; write it in capitals, such as MODEL_FORBIDDEN'"
-        ),
+        format!("'{field} \"' + self + '\" is no code; write it in capitals, such as MODEL_FORBIDDEN'"),
     )
 }

@@ -3,10 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{
-    Credential, Identity, Mode, Preflight, ProtectedApi, ProtectedApiSpec, RevocationMode,
-    Unmatched,
-};
+use super::{Credential, Identity, Mode, Preflight, ProtectedApi, ProtectedApiSpec, RevocationMode, Unmatched};
 use crate::core::acceptance::{Reason, Rejection};
 use crate::core::key::{KeyFormat, PAYLOAD_LENGTHS};
 use crate::core::policy;
@@ -15,7 +12,7 @@ use crate::core::route::{Route, Routes};
 use crate::resources::parse;
 
 /// The shortest life that keys can have by default.
-const SHORTEST_LIFE: Duration = Duration::from_secs(60);
+const SHORTEST_LIFE: Duration = Duration::from_mins(1);
 
 impl ProtectedApi {
     /// What the API comes to.
@@ -30,12 +27,7 @@ impl ProtectedApi {
         Ok(policy::Api {
             name: parse::object_name(&self.metadata)?,
             key_format: key_format(&spec.key_format)?,
-            credentials: spec
-                .credentials
-                .iter()
-                .enumerate()
-                .map(credential)
-                .collect::<Result<_, _>>()?,
+            credentials: spec.credentials.iter().enumerate().map(credential).collect::<Result<_, _>>()?,
             default_tier: spec.default_tier.as_deref().map(Into::into),
             default_schedule: parse::schedule(
                 "spec.defaults.rotation",
@@ -65,23 +57,11 @@ fn refuse_unsupported(spec: &ProtectedApiSpec) -> Result<(), Rejection> {
         ("spec.mode: Audit", spec.mode == Mode::Audit),
         ("spec.hosts", !spec.hosts.is_empty()),
         ("spec.grants", !spec.grants.is_empty()),
-        (
-            "spec.revocation: Reversible",
-            spec.revocation == RevocationMode::Reversible,
-        ),
-        (
-            "spec.trustedForwarders",
-            !spec.trusted_forwarders.is_empty(),
-        ),
+        ("spec.revocation: Reversible", spec.revocation == RevocationMode::Reversible),
+        ("spec.trustedForwarders", !spec.trusted_forwarders.is_empty()),
         ("spec.routes[].cost", any(|route| route.cost != 1)),
-        (
-            "spec.routes[].rateLimits",
-            any(|route| !route.rate_limits.is_empty()),
-        ),
-        (
-            "spec.routes[].resource",
-            any(|route| route.resource.is_some()),
-        ),
+        ("spec.routes[].rateLimits", any(|route| !route.rate_limits.is_empty())),
+        ("spec.routes[].resource", any(|route| route.resource.is_some())),
         ("spec.resourceCatalogs", !spec.resource_catalogs.is_empty()),
         ("spec.denials", !spec.denials.is_empty()),
     ])
@@ -89,9 +69,7 @@ fn refuse_unsupported(spec: &ProtectedApiSpec) -> Result<(), Rejection> {
 
 fn key_format(format: &super::KeyFormat) -> Result<KeyFormat, Rejection> {
     let prefix = &format.prefix;
-    let characters = prefix
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let characters = prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !characters || !(1..=32).contains(&prefix.len()) {
         let cause = format_args!("{prefix:?} is no prefix; use 1 to 32 letters, digits and _");
         return Err(parse::invalid("spec.keyFormat.prefix", cause));
@@ -100,32 +78,20 @@ fn key_format(format: &super::KeyFormat) -> Result<KeyFormat, Rejection> {
         let cause = format_args!("{} is out of range; make it 32 to 64", format.length);
         return Err(parse::invalid("spec.keyFormat.length", cause));
     }
-    Ok(KeyFormat {
-        prefix: prefix.as_str().into(),
-        length: format.length,
-    })
+    Ok(KeyFormat { prefix: prefix.as_str().into(), length: format.length })
 }
 
 fn credential((at, credential): (usize, &Credential)) -> Result<policy::Credential, Rejection> {
     match credential {
-        Credential {
-            header: Some(name),
-            scheme,
-            query: None,
-        } => Ok(policy::Credential::Header {
+        Credential { header: Some(name), scheme, query: None } => Ok(policy::Credential::Header {
             name: name.to_ascii_lowercase().into(),
             scheme: scheme.as_deref().map(Into::into),
         }),
-        Credential {
-            header: None,
-            scheme: None,
-            query: Some(name),
-        } => Ok(policy::Credential::Query {
-            name: name.as_str().into(),
-        }),
+        Credential { header: None, scheme: None, query: Some(name) } => {
+            Ok(policy::Credential::Query { name: name.as_str().into() })
+        }
         _ => {
-            let cause =
-                "it must have a header, with or without scheme, or else a query; correct it";
+            let cause = "it must have a header, with or without scheme, or else a query; correct it";
             Err(parse::invalid(&format!("spec.credentials[{at}]"), cause))
         }
     }
@@ -133,33 +99,20 @@ fn credential((at, credential): (usize, &Credential)) -> Result<policy::Credenti
 
 fn routes(routes: &[super::Route]) -> Result<Routes, Rejection> {
     let routes = routes.iter().map(route).collect::<Result<Vec<_>, _>>()?;
-    Routes::build(routes).map_err(|error| {
-        Rejection::new(
-            Reason::InvalidRoutes,
-            format!("spec.routes: {error}; change one of them"),
-        )
-    })
+    Routes::build(routes)
+        .map_err(|error| Rejection::new(Reason::InvalidRoutes, format!("spec.routes: {error}; change one of them")))
 }
 
 fn route(route: &super::Route) -> Result<Route, Rejection> {
     let name: Arc<str> = route.name.as_str().into();
-    let require = route
-        .require
-        .as_deref()
-        .map(Query::parse)
-        .transpose()
-        .map_err(|error| {
-            let query = route.require.as_deref().unwrap_or_default();
-            let message = format!("spec.routes[{name}].require {query:?}, {error}");
-            Rejection::new(Reason::InvalidQuery, message)
-        })?;
+    let require = route.require.as_deref().map(Query::parse).transpose().map_err(|error| {
+        let query = route.require.as_deref().unwrap_or_default();
+        let message = format!("spec.routes[{name}].require {query:?}, {error}");
+        Rejection::new(Reason::InvalidQuery, message)
+    })?;
     Ok(Route {
         name,
-        methods: route
-            .methods
-            .iter()
-            .map(|method| method.as_str().into())
-            .collect(),
+        methods: route.methods.iter().map(|method| method.as_str().into()).collect(),
         path: route.path.as_str().into(),
         require,
         public: route.public,
@@ -167,11 +120,9 @@ fn route(route: &super::Route) -> Result<Route, Rejection> {
 }
 
 fn unmatched(spec: &ProtectedApiSpec) -> policy::Unmatched {
-    match spec.unmatched {
-        Some(Unmatched::Deny) => policy::Unmatched::Deny,
-        Some(Unmatched::RequireKey) => policy::Unmatched::RequireKey,
-        None if spec.routes.is_empty() => policy::Unmatched::RequireKey,
-        None => policy::Unmatched::Deny,
+    match (spec.unmatched, spec.routes.is_empty()) {
+        (Some(Unmatched::RequireKey), _) | (None, true) => policy::Unmatched::RequireKey,
+        (Some(Unmatched::Deny), _) | (None, false) => policy::Unmatched::Deny,
     }
 }
 
@@ -209,34 +160,13 @@ mod tests {
         for (spec, field) in [
             (json!({"mode": "Audit"}), "spec.mode: Audit"),
             (json!({"hosts": ["a.example"]}), "spec.hosts"),
-            (
-                json!({"grants": [{"name": "g", "from": {"selector": {}}}]}),
-                "spec.grants",
-            ),
-            (
-                json!({"revocation": "Reversible"}),
-                "spec.revocation: Reversible",
-            ),
-            (
-                json!({"trustedForwarders": ["10.0.0.0/8"]}),
-                "spec.trustedForwarders",
-            ),
+            (json!({"grants": [{"name": "g", "from": {"selector": {}}}]}), "spec.grants"),
+            (json!({"revocation": "Reversible"}), "spec.revocation: Reversible"),
+            (json!({"trustedForwarders": ["10.0.0.0/8"]}), "spec.trustedForwarders"),
             (with("cost", json!(0)), "spec.routes[].cost"),
-            (
-                with("rateLimits", json!([{"name": "rps"}])),
-                "spec.routes[].rateLimits",
-            ),
-            (
-                with(
-                    "resource",
-                    json!({"kind": "model", "from": [{"path": "m"}]}),
-                ),
-                "spec.routes[].resource",
-            ),
-            (
-                json!({"resourceCatalogs": [{"kind": "model"}]}),
-                "spec.resourceCatalogs",
-            ),
+            (with("rateLimits", json!([{"name": "rps"}])), "spec.routes[].rateLimits"),
+            (with("resource", json!({"kind": "model", "from": [{"path": "m"}]})), "spec.routes[].resource"),
+            (json!({"resourceCatalogs": [{"kind": "model"}]}), "spec.resourceCatalogs"),
             (json!({"denials": [{"code": "REVOKED"}]}), "spec.denials"),
         ] {
             assert_eq!(rejection(&spec), Rejection::not_yet_supported(&[field]));
@@ -248,18 +178,10 @@ mod tests {
         let conflict = rejection(&json!({"routes": [route("a", "/{x}"), route("b", "/{y}")]}));
         assert_eq!(conflict.reason, Reason::InvalidRoutes);
         assert!(conflict.message.starts_with("spec.routes: "), "{conflict}");
-        assert!(
-            conflict.message.contains("\"a\"") && conflict.message.contains("\"b\""),
-            "{conflict}"
-        );
+        assert!(conflict.message.contains("\"a\"") && conflict.message.contains("\"b\""), "{conflict}");
         let query = rejection(&json!({"routes": [{"name": "a", "path": "/", "require": "a AND"}]}));
         assert_eq!(query.reason, Reason::InvalidQuery);
-        assert!(
-            query
-                .message
-                .starts_with("spec.routes[a].require \"a AND\", byte 5: "),
-            "{query}"
-        );
+        assert!(query.message.starts_with("spec.routes[a].require \"a AND\", byte 5: "), "{query}");
     }
 
     #[test]
@@ -284,40 +206,19 @@ mod tests {
         assert_eq!(
             parsed.credentials,
             [
-                policy::Credential::Header {
-                    name: "authorization".into(),
-                    scheme: Some("Bearer".into())
-                },
-                policy::Credential::Header {
-                    name: "x-api-key".into(),
-                    scheme: None
-                },
+                policy::Credential::Header { name: "authorization".into(), scheme: Some("Bearer".into()) },
+                policy::Credential::Header { name: "x-api-key".into(), scheme: None },
             ]
         );
-        assert_eq!(
-            parsed.key_format,
-            KeyFormat {
-                prefix: "sk".into(),
-                length: 32
-            }
-        );
-        assert_eq!(
-            (parsed.unmatched, parsed.preflight),
-            (policy::Unmatched::RequireKey, policy::Preflight::Pass)
-        );
+        assert_eq!(parsed.key_format, KeyFormat { prefix: "sk".into(), length: 32 });
+        assert_eq!((parsed.unmatched, parsed.preflight), (policy::Unmatched::RequireKey, policy::Preflight::Pass));
     }
 
     #[test]
     fn routes_deny_what_they_do_not_match_unless_told_otherwise() {
         for (spec, expected) in [
-            (
-                json!({"routes": [route("a", "/")]}),
-                policy::Unmatched::Deny,
-            ),
-            (
-                json!({"routes": [route("a", "/")], "unmatched": "RequireKey"}),
-                policy::Unmatched::RequireKey,
-            ),
+            (json!({"routes": [route("a", "/")]}), policy::Unmatched::Deny),
+            (json!({"routes": [route("a", "/")], "unmatched": "RequireKey"}), policy::Unmatched::RequireKey),
             (json!({"unmatched": "Deny"}), policy::Unmatched::Deny),
         ] {
             assert_eq!(api(&spec).parse().unwrap().unmatched, expected, "{spec}");

@@ -8,9 +8,7 @@ use super::*;
 use crate::core::address::AddressSet;
 use crate::core::digest::Pepper;
 use crate::core::key::{Environment, KeyFormat, PlainKey};
-use crate::core::policy::{
-    Api, Credential, Key, ObjectName, Preflight, RateLimit, Schedule, Unmatched,
-};
+use crate::core::policy::{Api, Credential, Key, ObjectName, Preflight, RateLimit, Schedule, Unmatched};
 use crate::core::query::Query;
 use crate::core::rotation::VersionState;
 use crate::core::route::{Route, Routes};
@@ -21,20 +19,14 @@ use crate::verify::index::{Index, KeyRecord, KeyVersion};
 /// 2023-11-14T22:13:20Z, 20 s into a minute.
 const NOW: i64 = 1_700_000_000;
 
-const AT: Instant = Instant {
-    now: Timestamp::constant(NOW, 0),
-    since_boot: Duration::from_secs(100),
-};
+const AT: Instant = Instant { now: Timestamp::constant(NOW, 0), since_boot: Duration::from_secs(100) };
 
 fn pepper() -> Pepper {
     Pepper::new("p1", &[7; 32]).unwrap()
 }
 
 fn format() -> KeyFormat {
-    KeyFormat {
-        prefix: "sk".into(),
-        length: 32,
-    }
+    KeyFormat { prefix: "sk".into(), length: 32 }
 }
 
 /// The only key: speech/ci, for reading, twice a minute, from 192.0.2.0/24.
@@ -54,30 +46,16 @@ fn api() -> Api {
         require: Some(Query::parse(scope).unwrap()),
         public: false,
     };
-    let health = Route {
-        name: "health".into(),
-        methods: vec![],
-        path: "/healthz".into(),
-        require: None,
-        public: true,
-    };
+    let health = Route { name: "health".into(), methods: vec![], path: "/healthz".into(), require: None, public: true };
     Api {
         name: ObjectName::new("speech", "transcripts"),
         key_format: format(),
-        credentials: vec![Credential::Header {
-            name: "x-api-key".into(),
-            scheme: None,
-        }],
+        credentials: vec![Credential::Header { name: "x-api-key".into(), scheme: None }],
         default_tier: None,
         default_schedule: Schedule::default(),
         expires_after: None,
         default_scopes: vec![],
-        routes: Routes::build(vec![
-            route("read", "GET", "read"),
-            route("write", "POST", "write"),
-            health,
-        ])
-        .unwrap(),
+        routes: Routes::build(vec![route("read", "GET", "read"), route("write", "POST", "write"), health]).unwrap(),
         unmatched: Unmatched::Deny,
         preflight: Preflight::Pass,
         identify_scopes: true,
@@ -111,12 +89,8 @@ fn record() -> KeyRecord {
         secret_name: "ci".into(),
         not_yet_supported: vec![],
     };
-    let current = KeyVersion {
-        number: 3,
-        digest: pepper().digest(&string()),
-        state: VersionState::Current,
-        not_after: None,
-    };
+    let current =
+        KeyVersion { number: 3, digest: pepper().digest(&string()), state: VersionState::Current, not_after: None };
     KeyRecord {
         uid: Arc::clone(&key.uid),
         created_at: key.created_at,
@@ -132,10 +106,7 @@ fn record() -> KeyRecord {
 fn engine() -> Engine {
     let (index, gate) = (Index::default(), Gate::new(Duration::from_secs(30)));
     index.change_policies(|policies| {
-        policies.apis.insert(
-            ObjectName::new("speech", "transcripts"),
-            Ok(Arc::new(api())),
-        );
+        policies.apis.insert(ObjectName::new("speech", "transcripts"), Ok(Arc::new(api())));
     });
     index.reset(vec![record()]);
     for kind in Watched::ALL {
@@ -157,10 +128,7 @@ fn nginx(path: &'static str) -> Asked {
         ("x-real-ip", "192.0.2.1"),
         ("x-request-id", "r-1"),
     ];
-    Asked {
-        path,
-        headers: headers.map(|(name, value)| (name, value.to_owned())).into(),
-    }
+    Asked { path, headers: headers.map(|(name, value)| (name, value.to_owned())).into() }
 }
 
 const AUTH: &str = "/auth/nginx/speech/transcripts";
@@ -194,69 +162,30 @@ impl Asked {
 /// Status, header lines and body, as they would be read.
 fn text(response: Response<String>) -> String {
     let (parts, body) = response.into_parts();
-    let lines = parts
-        .headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
-    let all: Vec<_> = std::iter::once(parts.status.as_u16().to_string())
-        .chain(lines)
-        .chain([body])
-        .collect();
+    let lines = parts.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+    let all: Vec<_> = std::iter::once(parts.status.as_u16().to_string()).chain(lines).chain([body]).collect();
     all.join("\n").trim_end_matches('\n').to_owned()
 }
 
 /// What every refusal about the request `r-1` begins with.
 fn refusal(status: u16, code: Code) -> String {
-    format!(
-        "{status}\nx-auth-code: {code}\nx-auth-status: {}\nx-request-id: r-1",
-        code.status()
-    )
+    format!("{status}\nx-auth-code: {code}\nx-auth-status: {}\nx-request-id: r-1", code.status())
 }
 
 #[test]
 fn refusals_are_told_in_the_statuses_that_nginx_knows() {
     let unlimited = |code| refusal(403, code);
-    let challenged = format!(
-        "{}\nwww-authenticate: Bearer realm=\"speech/transcripts\"",
-        refusal(401, Code::Unauthorized)
-    );
+    let challenged =
+        format!("{}\nwww-authenticate: Bearer realm=\"speech/transcripts\"", refusal(401, Code::Unauthorized));
     for (case, asked, expected) in [
         ("no key", nginx(AUTH), challenged.clone()),
-        (
-            "a made-up key",
-            nginx(AUTH).with("x-api-key", "sk_live_0"),
-            challenged,
-        ),
-        (
-            "another API",
-            nginx("/auth/nginx/speech/other").with_key(),
-            unlimited(Code::ApiNotFound),
-        ),
-        (
-            "another namespace",
-            nginx("/auth/nginx/other/transcripts").with_key(),
-            unlimited(Code::ApiNotFound),
-        ),
-        (
-            "two URIs",
-            nginx(AUTH).with_key().and("x-original-uri", "/v1/b"),
-            unlimited(Code::BadRequest),
-        ),
-        (
-            "two methods",
-            nginx(AUTH).with_key().and("x-original-method", "GET"),
-            unlimited(Code::BadRequest),
-        ),
-        (
-            "two addresses",
-            nginx(AUTH).with_key().and("x-real-ip", "192.0.2.1"),
-            unlimited(Code::BadRequest),
-        ),
-        (
-            "an ambiguous path",
-            nginx(AUTH).with_key().with("x-original-uri", "/v1/../v2"),
-            unlimited(Code::BadRequest),
-        ),
+        ("a made-up key", nginx(AUTH).with("x-api-key", "sk_live_0"), challenged),
+        ("another API", nginx("/auth/nginx/speech/other").with_key(), unlimited(Code::ApiNotFound)),
+        ("another namespace", nginx("/auth/nginx/other/transcripts").with_key(), unlimited(Code::ApiNotFound)),
+        ("two URIs", nginx(AUTH).with_key().and("x-original-uri", "/v1/b"), unlimited(Code::BadRequest)),
+        ("two methods", nginx(AUTH).with_key().and("x-original-method", "GET"), unlimited(Code::BadRequest)),
+        ("two addresses", nginx(AUTH).with_key().and("x-real-ip", "192.0.2.1"), unlimited(Code::BadRequest)),
+        ("an ambiguous path", nginx(AUTH).with_key().with("x-original-uri", "/v1/../v2"), unlimited(Code::BadRequest)),
     ] {
         let (text, _) = asked.of(Some(&engine()));
         assert_eq!(text, expected, "{case}");
@@ -267,43 +196,16 @@ fn refusals_are_told_in_the_statuses_that_nginx_knows() {
 fn refusals_about_a_known_key_say_how_its_limit_stands_and_charge_nothing() {
     let engine = engine();
     for (case, asked, code) in [
-        (
-            "a foreign address",
-            nginx(AUTH).with("x-real-ip", "198.51.100.1"),
-            Code::IpNotAllowed,
-        ),
-        (
-            "no address",
-            nginx(AUTH).with("x-real-ip", "unix:"),
-            Code::IpNotAllowed,
-        ),
-        (
-            "no such route",
-            nginx(AUTH).with("x-original-uri", "/v2"),
-            Code::RouteNotFound,
-        ),
-        (
-            "no such route by name",
-            nginx("/auth-as/nginx/speech/transcripts/delete"),
-            Code::RouteNotFound,
-        ),
-        (
-            "a missing scope",
-            nginx(AUTH).with("x-original-method", "POST"),
-            Code::InsufficientScope,
-        ),
-        (
-            "a missing scope by name",
-            nginx("/auth-as/nginx/speech/transcripts/write/v1"),
-            Code::InsufficientScope,
-        ),
+        ("a foreign address", nginx(AUTH).with("x-real-ip", "198.51.100.1"), Code::IpNotAllowed),
+        ("no address", nginx(AUTH).with("x-real-ip", "unix:"), Code::IpNotAllowed),
+        ("no such route", nginx(AUTH).with("x-original-uri", "/v2"), Code::RouteNotFound),
+        ("no such route by name", nginx("/auth-as/nginx/speech/transcripts/delete"), Code::RouteNotFound),
+        ("a missing scope", nginx(AUTH).with("x-original-method", "POST"), Code::InsufficientScope),
+        ("a missing scope by name", nginx("/auth-as/nginx/speech/transcripts/write/v1"), Code::InsufficientScope),
     ] {
         let (text, verdict) = asked.with_key().of(Some(&engine));
         assert!(text.starts_with(&refusal(403, code)), "{case}: {text}");
-        assert!(
-            text.contains("\nx-ratelimit-remaining: 2\n"),
-            "{case}: {text}"
-        );
+        assert!(text.contains("\nx-ratelimit-remaining: 2\n"), "{case}: {text}");
         let label = ApiLabel(Some(("speech".into(), "transcripts".into())));
         assert_eq!(verdict, Some((label, code.as_str())), "{case}");
     }
@@ -312,45 +214,27 @@ fn refusals_about_a_known_key_say_how_its_limit_stands_and_charge_nothing() {
 #[test]
 fn whoever_may_pass_is_named_and_told_what_is_left() {
     let engine = engine();
-    let (text, verdict) = nginx(AUTH)
-        .with_key()
-        .and("x-apikey-id", "forged")
-        .of(Some(&engine));
+    let (text, verdict) = nginx(AUTH).with_key().and("x-apikey-id", "forged").of(Some(&engine));
     let expected = "200\n\
         x-apikey-id: key_1\nx-apikey-name: ci\nx-apikey-namespace: speech\nx-apikey-owner: acme-1\n\
         x-apikey-environment: live\nx-apikey-tier: \nx-apikey-version: 3\nx-apikey-scopes: read\n\
         x-ratelimit-limit: 2\nx-ratelimit-remaining: 1\nx-ratelimit-reset: 1700000100\n\
         ratelimit: \"requests\";r=1;t=100\nratelimit-policy: \"requests\";q=2;w=60";
     assert_eq!(text, expected);
-    assert_eq!(
-        verdict,
-        Some((
-            ApiLabel(Some(("speech".into(), "transcripts".into()))),
-            "ALLOWED"
-        ))
-    );
+    assert_eq!(verdict, Some((ApiLabel(Some(("speech".into(), "transcripts".into()))), "ALLOWED")));
 }
 
 #[test]
 fn an_exhausted_limit_says_when_to_come_back() {
     let engine = engine();
     let [_, _, last] = [(); 3].map(|()| nginx(AUTH).with_key().of(Some(&engine)).0);
-    assert!(
-        last.starts_with(&format!(
-            "{}\nretry-after: ",
-            refusal(403, Code::RateLimited)
-        )),
-        "{last}"
-    );
+    assert!(last.starts_with(&format!("{}\nretry-after: ", refusal(403, Code::RateLimited))), "{last}");
     assert!(last.contains("\nx-ratelimit-remaining: 0\n"), "{last}");
 }
 
 #[test]
 fn a_public_route_has_no_identity_and_needs_none() {
-    let (text, _) = nginx(AUTH)
-        .with("x-original-uri", "/healthz")
-        .with_key()
-        .of(Some(&engine()));
+    let (text, _) = nginx(AUTH).with("x-original-uri", "/healthz").with_key().of(Some(&engine()));
     let expected = "200\nx-apikey-id: \nx-apikey-name: \nx-apikey-namespace: \nx-apikey-owner: \n\
         x-apikey-environment: \nx-apikey-tier: \nx-apikey-version: \nx-apikey-scopes:";
     assert_eq!(text.trim_end(), expected);
@@ -359,20 +243,14 @@ fn a_public_route_has_no_identity_and_needs_none() {
 #[test]
 fn nothing_is_judged_before_there_is_an_engine() {
     let (text, verdict) = nginx(AUTH).with_key().of(None);
-    assert_eq!(
-        text,
-        format!("{}\nretry-after: 5", refusal(503, Code::Unavailable))
-    );
+    assert_eq!(text, format!("{}\nretry-after: 5", refusal(503, Code::Unavailable)));
     assert_eq!(verdict, Some((ApiLabel::default(), "UNAVAILABLE")));
 }
 
 #[test]
 fn a_silent_watch_closes_the_engine() {
     let engine = engine();
-    let late = Instant {
-        since_boot: AT.since_boot + Duration::from_secs(31),
-        ..AT
-    };
+    let late = Instant { since_boot: AT.since_boot + Duration::from_secs(31), ..AT };
     let (parts, ()) = HttpRequest::get(AUTH).body(()).unwrap().into_parts();
     assert_eq!(answer(Some(&engine), &parts, late).response.status(), 503);
 }
@@ -381,22 +259,11 @@ fn a_silent_watch_closes_the_engine() {
 fn problems_are_explained_with_their_true_status_and_judge_nothing() {
     for code in Code::ALL {
         let path = format!("/problem/speech/transcripts/{code}");
-        let request = HttpRequest::get(path)
-            .header("x-request-id", "r-1")
-            .body(())
-            .unwrap();
+        let request = HttpRequest::get(path).header("x-request-id", "r-1").body(()).unwrap();
         let Answer { response, verdict } = answer(None, &request.into_parts().0, AT);
         assert_eq!(response.status().as_u16(), code.status(), "{code}");
-        assert_eq!(
-            response.headers()[header::CONTENT_TYPE],
-            "application/problem+json",
-            "{code}"
-        );
-        assert_eq!(
-            response.headers().contains_key(header::WWW_AUTHENTICATE),
-            code.status() == 401,
-            "{code}"
-        );
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json", "{code}");
+        assert_eq!(response.headers().contains_key(header::WWW_AUTHENTICATE), code.status() == 401, "{code}");
         assert_eq!(*response.body(), problem::body(code, "r-1"), "{code}");
         assert_eq!(verdict, None, "{code}");
     }
@@ -410,19 +277,10 @@ fn nothing_else_is_served() {
         ("GET", "/problem/speech/transcripts/NO_SUCH_CODE", 404),
         ("POST", "/problem/speech/transcripts/EXPIRED", 405),
     ] {
-        let (parts, ()) = HttpRequest::builder()
-            .method(method)
-            .uri(path)
-            .body(())
-            .unwrap()
-            .into_parts();
+        let (parts, ()) = HttpRequest::builder().method(method).uri(path).body(()).unwrap().into_parts();
         let Answer { response, verdict } = answer(Some(&engine()), &parts, AT);
         assert_eq!(
-            (
-                response.status().as_u16(),
-                response.body().as_str(),
-                verdict
-            ),
+            (response.status().as_u16(), response.body().as_str(), verdict),
             (status, "", None),
             "{method} {path}"
         );

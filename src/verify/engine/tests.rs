@@ -44,9 +44,7 @@ fn bearer(seed: u8) -> (&'static str, String) {
 
 fn engine(index: Arc<Index>) -> Engine {
     let gate = Gate::new(Duration::from_secs(30));
-    Watched::ALL
-        .into_iter()
-        .for_each(|kind| gate.listed(kind, Duration::from_secs(10)));
+    Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, Duration::from_secs(10)));
     Engine::new(index, Arc::new(gate), pepper())
 }
 
@@ -55,11 +53,7 @@ fn engine_with(record: KeyRecord) -> Engine {
 }
 
 fn ask(engine: &Engine, ask: &Ask) -> Verdict {
-    let headers: Vec<_> = ask
-        .headers
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let headers: Vec<_> = ask.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let original = Original {
         method: ask.method,
         target: ask.target.as_bytes(),
@@ -78,6 +72,9 @@ fn ask(engine: &Engine, ask: &Ask) -> Verdict {
 fn code(engine: &Engine, request: &Ask) -> Option<Code> {
     ask(engine, request).denial.map(|denial| denial.code)
 }
+
+/// Puts one thing right.
+type Fix = fn(&mut bool, &mut Ask, &mut KeyRecord);
 
 /// Everything is wrong with the last request and key; each case puts one more thing right.
 #[test]
@@ -100,36 +97,19 @@ fn the_first_failure_decides() {
         key.rate_limits = vec![limit("none", 0, 60)];
     });
     key.revoked_for_good = true;
-    type Fix = fn(&mut bool, &mut Ask, &mut KeyRecord);
     let steps: [(Code, Fix); 14] = [
         (Code::Unavailable, |closed, _, _| *closed = false),
         (Code::ApiNotFound, |_, ask, _| ask.api = "broken"),
         (Code::Unavailable, |_, ask, _| ask.api = "transcripts"),
         (Code::BadRequest, |_, ask, _| ask.broken = None),
-        (Code::BadRequest, |_, ask, _| {
-            ask.target = "/v1/nothing".to_owned()
-        }),
-        (Code::Unauthorized, |_, ask, _| {
-            ask.headers = vec![bearer(2)]
-        }),
-        (Code::Unauthorized, |_, ask, _| {
-            ask.headers = vec![bearer(1)]
-        }),
-        (Code::Revoked, |_, _, record| {
-            record.revoked_for_good = false
-        }),
-        (Code::NotAccepted, |_, _, record| {
-            record.key.as_mut().unwrap().tier = Some("pro".into())
-        }),
-        (Code::Disabled, |_, _, record| {
-            record.key.as_mut().unwrap().enabled = true
-        }),
-        (Code::Expired, |_, _, record| {
-            record.key.as_mut().unwrap().expires_at = Some(at(101))
-        }),
-        (Code::IpNotAllowed, |_, ask, _| {
-            ask.client = Some("192.0.2.9")
-        }),
+        (Code::BadRequest, |_, ask, _| ask.target = "/v1/nothing".to_owned()),
+        (Code::Unauthorized, |_, ask, _| ask.headers = vec![bearer(2)]),
+        (Code::Unauthorized, |_, ask, _| ask.headers = vec![bearer(1)]),
+        (Code::Revoked, |_, _, record| record.revoked_for_good = false),
+        (Code::NotAccepted, |_, _, record| record.key.as_mut().unwrap().tier = Some("pro".into())),
+        (Code::Disabled, |_, _, record| record.key.as_mut().unwrap().enabled = true),
+        (Code::Expired, |_, _, record| record.key.as_mut().unwrap().expires_at = Some(at(101))),
+        (Code::IpNotAllowed, |_, ask, _| ask.client = Some("192.0.2.9")),
         (Code::RouteNotFound, |_, ask, _| {
             ask.method = "POST";
             ask.target = "/v1/transcripts/".to_owned();
@@ -154,10 +134,7 @@ fn the_first_failure_decides() {
     }
     let engine = engine_with(key.clone());
     let verdict = ask(&engine, &request);
-    assert_eq!(
-        verdict.denial.map(|denial| denial.code),
-        Some(Code::RateLimited)
-    );
+    assert_eq!(verdict.denial.map(|denial| denial.code), Some(Code::RateLimited));
     key.key.as_mut().unwrap().rate_limits = vec![];
     let verdict = ask(&engine_with(key), &request);
     assert_eq!(verdict.denial, None);
@@ -171,9 +148,8 @@ fn a_request_that_passes_tells_who_it_is() {
     });
     key.versions = vec![version(7, 1, VersionState::Current)];
     let api = api(|api| {
-        api.default_scopes = ["transcripts:read", "a"]
-            .map(|scope| crate::core::scope::Scope::parse(scope).unwrap())
-            .into();
+        api.default_scopes =
+            ["transcripts:read", "a"].map(|scope| crate::core::scope::Scope::parse(scope).unwrap()).into();
         api.identify_scopes = true;
     });
     let verdict = ask(&engine(index(api, vec![key])), &Ask::default());
@@ -181,33 +157,14 @@ fn a_request_that_passes_tells_who_it_is() {
     let identity = verdict.identity.unwrap();
     let entry = identity.entry();
     assert_eq!(
-        [
-            entry.id(),
-            entry.name(),
-            entry.namespace(),
-            entry.owner(),
-            entry.environment().as_str(),
-            entry.uid()
-        ],
+        [entry.id(), entry.name(), entry.namespace(), entry.owner(), entry.environment().as_str(), entry.uid()],
         ["key_1", "ci", "speech", "acme-1", "live", "u1"]
     );
-    assert_eq!(
-        (identity.tier(), identity.version(), identity.scopes()),
-        ("pro", 7, "a transcripts:read")
-    );
-    assert_eq!(
-        verdict.route.map(|route| route.name.to_string()),
-        Some("read".to_owned())
-    );
-    assert_eq!(
-        verdict.api.map(|api| api.name.to_string()),
-        Some("speech/transcripts".to_owned())
-    );
+    assert_eq!((identity.tier(), identity.version(), identity.scopes()), ("pro", 7, "a transcripts:read"));
+    assert_eq!(verdict.route.map(|route| route.name.to_string()), Some("read".to_owned()));
+    assert_eq!(verdict.api.map(|api| api.name.to_string()), Some("speech/transcripts".to_owned()));
     let limit = verdict.limit.unwrap();
-    assert_eq!(
-        (&*limit.name, limit.limit, limit.remaining, limit.window),
-        ("requests", 3, 2, 60)
-    );
+    assert_eq!((&*limit.name, limit.limit, limit.remaining, limit.window), ("requests", 3, 2, 60));
 }
 
 #[test]
@@ -227,117 +184,45 @@ fn a_key_is_found_where_the_api_looks_and_only_there() {
     let target = |query: &str| format!("/v1/transcripts/1?{query}");
     for (headers, query, expected) in [
         (vec![], String::new(), Some(Code::Unauthorized)),
+        (vec![("authorization", good.clone())], String::new(), Some(Code::Unauthorized)),
+        (vec![("authorization", format!("Basic {good}"))], String::new(), Some(Code::Unauthorized)),
+        (vec![("authorization", format!("Bearer{good}"))], String::new(), Some(Code::Unauthorized)),
+        (vec![("authorization", format!("Bearer {good} x"))], String::new(), Some(Code::Unauthorized)),
+        (vec![("authorization", "Bearer ".to_owned())], String::new(), Some(Code::Unauthorized)),
+        (vec![("x-other", good.clone())], String::new(), Some(Code::Unauthorized)),
         (
-            vec![("authorization", good.clone())],
+            vec![("authorization", format!("Bearer {good}")), ("x-api-key", other.clone())],
             String::new(),
             Some(Code::Unauthorized),
         ),
+        (vec![("x-api-key", good.clone()), ("x-api-key", other.clone())], String::new(), Some(Code::Unauthorized)),
+        (vec![("x-api-key", good.clone())], format!("api_key={other}"), Some(Code::Unauthorized)),
         (
-            vec![("authorization", format!("Basic {good}"))],
-            String::new(),
-            Some(Code::Unauthorized),
-        ),
-        (
-            vec![("authorization", format!("Bearer{good}"))],
-            String::new(),
-            Some(Code::Unauthorized),
-        ),
-        (
-            vec![("authorization", format!("Bearer {good} x"))],
-            String::new(),
-            Some(Code::Unauthorized),
-        ),
-        (
-            vec![("authorization", "Bearer ".to_owned())],
-            String::new(),
-            Some(Code::Unauthorized),
-        ),
-        (
-            vec![("x-other", good.clone())],
-            String::new(),
-            Some(Code::Unauthorized),
-        ),
-        (
-            vec![
-                ("authorization", format!("Bearer {good}")),
-                ("x-api-key", other.clone()),
-            ],
-            String::new(),
-            Some(Code::Unauthorized),
-        ),
-        (
-            vec![("x-api-key", good.clone()), ("x-api-key", other.clone())],
-            String::new(),
-            Some(Code::Unauthorized),
-        ),
-        (
-            vec![("x-api-key", good.clone())],
-            format!("api_key={other}"),
-            Some(Code::Unauthorized),
-        ),
-        (
-            vec![
-                ("x-api-key", good.clone()),
-                ("x-api-key", other.clone()),
-                ("x-api-key", good.clone()),
-            ],
+            vec![("x-api-key", good.clone()), ("x-api-key", other.clone()), ("x-api-key", good.clone())],
             String::new(),
             Some(Code::Unauthorized),
         ),
         (vec![], format!("api_keys={good}"), Some(Code::Unauthorized)),
         (vec![], format!("api_key={good}%"), Some(Code::Unauthorized)),
+        (vec![], format!("api_key={}", "%41".repeat(200)), Some(Code::Unauthorized)),
+        (vec![("authorization", format!("bearer   {good}"))], String::new(), None),
+        (vec![("x-api-key", format!(" {good}\t"))], String::new(), None),
+        (vec![("authorization", jwt()), ("x-api-key", good.clone())], String::new(), None),
         (
-            vec![],
-            format!("api_key={}", "%41".repeat(200)),
-            Some(Code::Unauthorized),
-        ),
-        (
-            vec![("authorization", format!("bearer   {good}"))],
-            String::new(),
-            None,
-        ),
-        (
-            vec![("x-api-key", format!(" {good}\t"))],
-            String::new(),
-            None,
-        ),
-        (
-            vec![("authorization", jwt()), ("x-api-key", good.clone())],
-            String::new(),
-            None,
-        ),
-        (
-            vec![
-                ("authorization", format!("Bearer {good}")),
-                ("x-api-key", good.clone()),
-            ],
+            vec![("authorization", format!("Bearer {good}")), ("x-api-key", good.clone())],
             format!("api_key={encoded}"),
             None,
         ),
         (vec![], format!("a=b&api%5Fkey={encoded}&c"), None),
     ] {
-        let request = Ask {
-            headers,
-            target: target(&query),
-            ..Ask::default()
-        };
-        assert_eq!(
-            code(&engine, &request),
-            expected,
-            "{:?} {query}",
-            request.headers
-        );
+        let request = Ask { headers, target: target(&query), ..Ask::default() };
+        assert_eq!(code(&engine, &request), expected, "{:?} {query}", request.headers);
     }
 }
 
 #[test]
 fn public_routes_and_preflights_pass_without_a_key_and_name_nobody() {
-    let preflight = || {
-        vec![
-            ("origin", "https://a".to_owned()),
-            ("access-control-request-method", "POST".to_owned()),
-        ]
-    };
+    let preflight = || vec![("origin", "https://a".to_owned()), ("access-control-request-method", "POST".to_owned())];
     let engine = engine_with(record(|_| {}));
     for (method, target, headers, expected) in [
         ("GET", "/healthz", vec![], None),
@@ -345,56 +230,17 @@ fn public_routes_and_preflights_pass_without_a_key_and_name_nobody() {
         ("GET", "/healthz/../v1", vec![], Some(Code::BadRequest)),
         ("OPTIONS", "/v1/transcripts", preflight(), None),
         ("OPTIONS", "/elsewhere", preflight(), None),
-        (
-            "OPTIONS",
-            "/v1/transcripts",
-            preflight()[..1].to_vec(),
-            Some(Code::Unauthorized),
-        ),
-        (
-            "OPTIONS",
-            "/v1/transcripts",
-            preflight()[1..].to_vec(),
-            Some(Code::Unauthorized),
-        ),
-        (
-            "options",
-            "/v1/transcripts",
-            preflight(),
-            Some(Code::Unauthorized),
-        ),
-        (
-            "POST",
-            "/v1/transcripts",
-            preflight(),
-            Some(Code::Unauthorized),
-        ),
+        ("OPTIONS", "/v1/transcripts", preflight()[..1].to_vec(), Some(Code::Unauthorized)),
+        ("OPTIONS", "/v1/transcripts", preflight()[1..].to_vec(), Some(Code::Unauthorized)),
+        ("options", "/v1/transcripts", preflight(), Some(Code::Unauthorized)),
+        ("POST", "/v1/transcripts", preflight(), Some(Code::Unauthorized)),
     ] {
-        let verdict = ask(
-            &engine,
-            &Ask {
-                method,
-                target: target.to_owned(),
-                headers,
-                ..Ask::default()
-            },
-        );
-        assert_eq!(
-            verdict.denial.map(|denial| denial.code),
-            expected,
-            "{method} {target}"
-        );
+        let verdict = ask(&engine, &Ask { method, target: target.to_owned(), headers, ..Ask::default() });
+        assert_eq!(verdict.denial.map(|denial| denial.code), expected, "{method} {target}");
         assert!(verdict.identity.is_none(), "{method} {target}");
     }
-    let strict = self::engine(index(
-        api(|api| api.preflight = Preflight::RequireKey),
-        vec![],
-    ));
-    let request = Ask {
-        method: "OPTIONS",
-        headers: preflight(),
-        ..Ask::default()
-    };
+    let strict = self::engine(index(api(|api| api.preflight = Preflight::RequireKey), vec![]));
+    let request = Ask { method: "OPTIONS", headers: preflight(), ..Ask::default() };
     assert_eq!(code(&strict, &request), Some(Code::Unauthorized));
 }
 
@@ -407,21 +253,11 @@ fn a_named_route_is_judged_whatever_the_path_is() {
         ("health", "/", None),
         ("unknown", "/v1/transcripts/1", Some(Code::RouteNotFound)),
     ] {
-        let request = Ask {
-            route: Some(route),
-            target: target.to_owned(),
-            ..Ask::default()
-        };
+        let request = Ask { route: Some(route), target: target.to_owned(), ..Ask::default() };
         assert_eq!(code(&engine, &request), expected, "{route}");
     }
-    let lenient = self::engine(index(
-        api(|api| api.unmatched = Unmatched::RequireKey),
-        vec![record(|_| {})],
-    ));
-    let request = Ask {
-        route: Some("unknown"),
-        ..Ask::default()
-    };
+    let lenient = self::engine(index(api(|api| api.unmatched = Unmatched::RequireKey), vec![record(|_| {})]));
+    let request = Ask { route: Some("unknown"), ..Ask::default() };
     assert_eq!(code(&lenient, &request), Some(Code::RouteNotFound));
 }
 
@@ -435,19 +271,10 @@ fn unmatched_requests_need_a_key_where_the_api_lets_them_pass() {
         (without_routes, "/any//thing;..%2f", None),
     ] {
         let engine = engine(index(api, vec![record(|_| {})]));
-        let request = Ask {
-            target: target.to_owned(),
-            ..Ask::default()
-        };
+        let request = Ask { target: target.to_owned(), ..Ask::default() };
         assert_eq!(code(&engine, &request), expected, "{target}");
-        let nobody = Ask {
-            headers: vec![],
-            ..request
-        };
-        assert_eq!(
-            code(&engine, &nobody),
-            Some(expected.unwrap_or(Code::Unauthorized))
-        );
+        let nobody = Ask { headers: vec![], ..request };
+        assert_eq!(code(&engine, &nobody), Some(expected.unwrap_or(Code::Unauthorized)));
     }
 }
 
@@ -457,10 +284,7 @@ fn each_version_is_accepted_for_its_time() {
     key.versions = vec![
         version(5, 5, VersionState::Staged),
         version(4, 4, VersionState::Current),
-        KeyVersion {
-            not_after: Some(at(100)),
-            ..version(3, 3, VersionState::Grace)
-        },
+        KeyVersion { not_after: Some(at(100)), ..version(3, 3, VersionState::Grace) },
         version(2, 2, VersionState::Grace),
         version(1, 1, VersionState::Retired),
     ];
@@ -474,11 +298,7 @@ fn each_version_is_accepted_for_its_time() {
         (1, 0, Some(Code::Expired)),
         (6, 0, Some(Code::Unauthorized)),
     ] {
-        let request = Ask {
-            headers: vec![bearer(seed)],
-            now,
-            ..Ask::default()
-        };
+        let request = Ask { headers: vec![bearer(seed)], now, ..Ask::default() };
         assert_eq!(code(&engine, &request), expected, "{seed} at {now}");
     }
 }
@@ -492,29 +312,15 @@ fn expiry_is_the_keys_own_or_counted_from_its_creation() {
         (Some(at(60)), 59, None),
         (Some(at(60)), 60, Some(Code::Expired)),
     ] {
-        let engine = engine(index(
-            Arc::clone(&api),
-            vec![record(|key| key.expires_at = own)],
-        ));
-        assert_eq!(
-            code(
-                &engine,
-                &Ask {
-                    now,
-                    ..Ask::default()
-                }
-            ),
-            expected,
-            "{own:?} at {now}"
-        );
+        let engine = engine(index(Arc::clone(&api), vec![record(|key| key.expires_at = own)]));
+        assert_eq!(code(&engine, &Ask { now, ..Ask::default() }), expected, "{own:?} at {now}");
     }
 }
 
 #[test]
 fn an_allowlist_needs_a_known_address() {
-    let engine = engine_with(record(|key| {
-        key.ip_allowlist = AddressSet::parse(["10.0.0.0/8", "2001:db8::/32"]).unwrap()
-    }));
+    let engine =
+        engine_with(record(|key| key.ip_allowlist = AddressSet::parse(["10.0.0.0/8", "2001:db8::/32"]).unwrap()));
     for (client, expected) in [
         (None, Some(Code::IpNotAllowed)),
         (Some("192.0.2.1"), Some(Code::IpNotAllowed)),
@@ -522,17 +328,7 @@ fn an_allowlist_needs_a_known_address() {
         (Some("::ffff:10.1.2.3"), None),
         (Some("2001:db8::1"), None),
     ] {
-        assert_eq!(
-            code(
-                &engine,
-                &Ask {
-                    client,
-                    ..Ask::default()
-                }
-            ),
-            expected,
-            "{client:?}"
-        );
+        assert_eq!(code(&engine, &Ask { client, ..Ask::default() }), expected, "{client:?}");
     }
 }
 
@@ -544,17 +340,8 @@ fn a_key_of_another_api_is_unknown_here() {
         policies.apis.insert(name("other"), Ok(other));
     });
     let engine = engine(index);
-    let verdict = ask(
-        &engine,
-        &Ask {
-            api: "other",
-            ..Ask::default()
-        },
-    );
-    assert_eq!(
-        verdict.denial.map(|denial| denial.code),
-        Some(Code::Unauthorized)
-    );
+    let verdict = ask(&engine, &Ask { api: "other", ..Ask::default() });
+    assert_eq!(verdict.denial.map(|denial| denial.code), Some(Code::Unauthorized));
     assert!(verdict.identity.is_none());
 }
 
@@ -575,101 +362,38 @@ fn the_limit_refuses_and_says_when_it_will_not() {
     let engine = engine_with(record(|key| key.tier = Some("pro".into())));
     for remaining in [2, 1, 0] {
         let verdict = ask(&engine, &Ask::default());
-        assert_eq!(
-            (verdict.denial, verdict.limit.map(|limit| limit.remaining)),
-            (None, Some(remaining))
-        );
+        assert_eq!((verdict.denial, verdict.limit.map(|limit| limit.remaining)), (None, Some(remaining)));
     }
     // Cells begin at 60, 120, ...: the three of this one weigh two at 140.
     for now in [100, 139] {
-        let verdict = ask(
-            &engine,
-            &Ask {
-                now,
-                ..Ask::default()
-            },
-        );
+        let verdict = ask(&engine, &Ask { now, ..Ask::default() });
         let denial = verdict.denial.unwrap();
-        assert_eq!(
-            (denial.code, denial.retry_after),
-            (Code::RateLimited, u32::try_from(140 - now).ok())
-        );
+        assert_eq!((denial.code, denial.retry_after), (Code::RateLimited, u32::try_from(140 - now).ok()));
         assert_eq!(verdict.limit.map(|limit| limit.remaining), Some(0));
     }
-    assert_eq!(
-        code(
-            &engine,
-            &Ask {
-                now: 140,
-                ..Ask::default()
-            }
-        ),
-        None
-    );
+    assert_eq!(code(&engine, &Ask { now: 140, ..Ask::default() }), None);
 }
 
 #[test]
 fn a_denial_about_a_known_key_tells_its_limit_and_charges_nothing() {
     let engine = engine_with(record(|key| key.tier = Some("pro".into())));
-    let refused = Ask {
-        method: "POST",
-        target: "/v1/transcripts".to_owned(),
-        ..Ask::default()
-    };
+    let refused = Ask { method: "POST", target: "/v1/transcripts".to_owned(), ..Ask::default() };
     for _ in 0..5 {
         let verdict = ask(&engine, &refused);
-        assert_eq!(
-            verdict.denial.map(|denial| denial.code),
-            Some(Code::InsufficientScope)
-        );
+        assert_eq!(verdict.denial.map(|denial| denial.code), Some(Code::InsufficientScope));
         assert_eq!(verdict.limit.map(|limit| limit.remaining), Some(3));
     }
-    let unknown = ask(
-        &engine,
-        &Ask {
-            headers: vec![bearer(9)],
-            ..Ask::default()
-        },
-    );
+    let unknown = ask(&engine, &Ask { headers: vec![bearer(9)], ..Ask::default() });
     assert_eq!(unknown.limit, None);
 }
 
 #[test]
 fn a_silent_watch_closes_the_gate_and_news_open_it() {
     let engine = engine_with(record(|_| {}));
-    assert_eq!(
-        code(
-            &engine,
-            &Ask {
-                monotonic: 40,
-                ..Ask::default()
-            }
-        ),
-        None
-    );
-    assert_eq!(
-        code(
-            &engine,
-            &Ask {
-                monotonic: 41,
-                ..Ask::default()
-            }
-        ),
-        Some(Code::Unavailable)
-    );
-    Watched::ALL
-        .into_iter()
-        .for_each(|kind| engine.gate.heard(kind, Duration::from_secs(41)));
-    assert_eq!(
-        code(
-            &engine,
-            &Ask {
-                monotonic: 41,
-                ..Ask::default()
-            }
-        ),
-        None
-    );
+    assert_eq!(code(&engine, &Ask { monotonic: 40, ..Ask::default() }), None);
+    assert_eq!(code(&engine, &Ask { monotonic: 41, ..Ask::default() }), Some(Code::Unavailable));
+    Watched::ALL.into_iter().for_each(|kind| engine.gate.heard(kind, Duration::from_secs(41)));
+    assert_eq!(code(&engine, &Ask { monotonic: 41, ..Ask::default() }), None);
 }
 
 #[test]
@@ -686,11 +410,7 @@ fn letting_a_request_pass_allocates_nothing() {
         namespace: "speech",
         api: "transcripts",
         route: None,
-        original: Ok(Original {
-            method: "GET",
-            target: b"/v1/transcripts/1?page=2",
-            client: "192.0.2.1".parse().ok(),
-        }),
+        original: Ok(Original { method: "GET", target: b"/v1/transcripts/1?page=2", client: "192.0.2.1".parse().ok() }),
         headers: &headers[..],
     };
     let verify = |now| engine.verify(&request, at(now), Duration::from_secs(10));

@@ -22,16 +22,9 @@ impl Load {
         for _ in 0..CLIENTS {
             let client = HttpClient::new(nginx.address());
             let credential = format!("Bearer {key}");
-            let first = client
-                .get(READ, &[("Authorization", &credential)])
-                .await
-                .unwrap();
+            let first = client.get(READ, &[("Authorization", &credential)]).await.unwrap();
             assert_eq!(first.status, 200, "{first:?}");
-            clients.push(tokio::spawn(call_until(
-                stop.subscribe(),
-                client,
-                credential,
-            )));
+            clients.push(tokio::spawn(call_until(stop.subscribe(), client, credential)));
         }
         Self { stop, clients }
     }
@@ -47,11 +40,7 @@ impl Load {
     }
 }
 
-async fn call_until(
-    stop: watch::Receiver<bool>,
-    client: HttpClient,
-    credential: String,
-) -> Vec<String> {
+async fn call_until(stop: watch::Receiver<bool>, client: HttpClient, credential: String) -> Vec<String> {
     let mut failures = Vec::new();
     while !*stop.borrow() {
         match client.get(READ, &[("Authorization", &credential)]).await {

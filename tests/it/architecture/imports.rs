@@ -12,18 +12,13 @@ pub(super) struct Import {
 impl Import {
     /// The folder of ours that it leads to.
     pub(super) fn ours(&self) -> Option<&str> {
-        let rest = self
-            .path
-            .strip_prefix("crate::")
-            .or_else(|| self.path.strip_prefix("keyturn::"))?;
+        let rest = self.path.strip_prefix("crate::").or_else(|| self.path.strip_prefix("keyturn::"))?;
         rest.split("::").next()
     }
 
     /// Whether it is `prefix` or something in it.
     pub(super) fn starts_with(&self, prefix: &str) -> bool {
-        self.path
-            .strip_prefix(prefix)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        self.path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     }
 }
 
@@ -60,24 +55,14 @@ pub(super) fn imports(modules: &[&str], text: &str) -> Vec<Import> {
             }
             Token::Word(_) | Token::Into => {
                 let around = inline.iter().map(|(name, _)| name);
-                let in_tests = modules
-                    .iter()
-                    .chain(around)
-                    .any(|module| *module == "tests");
-                let here = Here {
-                    modules,
-                    inline: inline.len(),
-                };
+                let in_tests = modules.iter().chain(around).any(|module| *module == "tests");
+                let here = Here { modules, inline: inline.len() };
                 // A name after a dot or another segment is no beginning of a path.
                 let begins = at == 0 || !matches!(tokens[at - 1].1, Token::Sign(b'.'));
                 let start = if in_use { at + 1 } else { at };
                 let end = tree(&tokens, start, &[], in_use, &mut |line, segments| {
                     if begins {
-                        found.push(Import {
-                            line,
-                            path: here.resolve(segments),
-                            in_tests,
-                        });
+                        found.push(Import { line, path: here.resolve(segments), in_tests });
                     }
                 });
                 at = end.max(at + 1);
@@ -115,11 +100,7 @@ fn tree<'t>(
                 at += 1;
                 while !matches!(tokens.get(at), None | Some((_, Token::Sign(b'}')))) {
                     let comma = matches!(tokens[at].1, Token::Sign(b','));
-                    let end = if comma {
-                        at
-                    } else {
-                        tree(tokens, at, &segments, true, found)
-                    };
+                    let end = if comma { at } else { tree(tokens, at, &segments, true, found) };
                     at = end.max(at + 1);
                 }
                 return at + 1;
@@ -146,20 +127,14 @@ struct Here<'m> {
 
 impl Here<'_> {
     fn resolve(&self, segments: &[&str]) -> String {
-        let supers = segments
-            .iter()
-            .take_while(|segment| **segment == "super")
-            .count();
+        let supers = segments.iter().take_while(|segment| **segment == "super").count();
         let outside = match supers.checked_sub(self.inline) {
             Some(levels) if supers > 0 => levels,
             _ => return segments.join("::"),
         };
         let kept = self.modules.len().saturating_sub(outside);
         let absolute = self.modules[..kept].iter().chain(&segments[supers..]);
-        std::iter::once("crate")
-            .chain(absolute.copied())
-            .collect::<Vec<_>>()
-            .join("::")
+        std::iter::once("crate").chain(absolute.copied()).collect::<Vec<_>>().join("::")
     }
 }
 
@@ -197,18 +172,10 @@ pub(super) fn without_comments_and_literals(text: &str) -> String {
     while at < bytes.len() {
         let end = literal_end(bytes, at);
         if end == at {
-            code.push(if bytes[at].is_ascii() {
-                char::from(bytes[at])
-            } else {
-                ' '
-            });
+            code.push(if bytes[at].is_ascii() { char::from(bytes[at]) } else { ' ' });
             at += 1;
         } else {
-            code.extend(
-                bytes[at..end]
-                    .iter()
-                    .map(|byte| if *byte == b'\n' { '\n' } else { ' ' }),
-            );
+            code.extend(bytes[at..end].iter().map(|byte| if *byte == b'\n' { '\n' } else { ' ' }));
             at = end;
         }
     }
@@ -220,11 +187,7 @@ fn literal_end(bytes: &[u8], at: usize) -> usize {
     let rest = &bytes[at..];
     let within = |length: usize| (at + length).min(bytes.len());
     if rest.starts_with(b"//") {
-        return within(
-            rest.iter()
-                .position(|byte| *byte == b'\n')
-                .unwrap_or(rest.len()),
-        );
+        return within(rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len()));
     }
     if rest.starts_with(b"/*") {
         return within(block_comment(rest));
@@ -232,18 +195,11 @@ fn literal_end(bytes: &[u8], at: usize) -> usize {
     let word_before = at > 0 && (bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_');
     if !word_before && (rest[0] == b'r' || rest.starts_with(b"br")) {
         let hashes_from = if rest[0] == b'b' { 2 } else { 1 };
-        let hashes = rest[hashes_from..]
-            .iter()
-            .take_while(|byte| **byte == b'#')
-            .count();
+        let hashes = rest[hashes_from..].iter().take_while(|byte| **byte == b'#').count();
         if rest.get(hashes_from + hashes) == Some(&b'"') {
-            let closing: Vec<u8> = std::iter::once(b'"')
-                .chain(std::iter::repeat_n(b'#', hashes))
-                .collect();
+            let closing: Vec<u8> = std::iter::once(b'"').chain(std::iter::repeat_n(b'#', hashes)).collect();
             let body = hashes_from + hashes + 1;
-            let length = rest[body..]
-                .windows(closing.len())
-                .position(|window| window == closing);
+            let length = rest[body..].windows(closing.len()).position(|window| window == closing);
             return within(length.map_or(rest.len(), |length| body + length + closing.len()));
         }
     }

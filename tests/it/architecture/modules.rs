@@ -5,16 +5,9 @@ use std::collections::BTreeSet;
 use super::imports::without_comments_and_literals;
 
 /// The `files` that no chain of `mod name;` lines reaches from `entrances`.
-pub(super) fn orphans(
-    files: &[String],
-    entrances: &[&str],
-    read: impl Fn(&str) -> String,
-) -> Vec<String> {
+pub(super) fn orphans(files: &[String], entrances: &[&str], read: impl Fn(&str) -> String) -> Vec<String> {
     let mut unreached: BTreeSet<&str> = files.iter().map(String::as_str).collect();
-    let mut open: Vec<String> = entrances
-        .iter()
-        .map(|&entrance| entrance.to_owned())
-        .collect();
+    let mut open: Vec<String> = entrances.iter().map(|&entrance| entrance.to_owned()).collect();
     while let Some(file) = open.pop() {
         if unreached.remove(file.as_str()) {
             open.extend(declared(&file, &read(&file)));

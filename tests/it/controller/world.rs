@@ -29,10 +29,7 @@ struct Controller {
 impl World {
     /// With a ProtectedApi `transcripts` and a controller.
     pub(super) async fn new() -> Self {
-        let mut world = Self {
-            namespace: Namespace::create().await,
-            controller: None,
-        };
+        let mut world = Self { namespace: Namespace::create().await, controller: None };
         world.create_api().await;
         world.start_controller().await;
         world
@@ -44,10 +41,7 @@ impl World {
             "metadata": {"name": "transcripts"}, "spec": {},
         });
         let api: ProtectedApi = serde_json::from_value(api).unwrap();
-        self.apis()
-            .create(&PostParams::default(), &api)
-            .await
-            .unwrap();
+        self.apis().create(&PostParams::default(), &api).await.unwrap();
     }
 
     pub(super) async fn start_controller(&mut self) {
@@ -61,10 +55,7 @@ impl World {
         };
         let task = tokio::spawn(controller::run(options, shutdown.clone()));
         self.controller = Some(Controller { shutdown, task });
-        is_ready
-            .wait_for(|ready| *ready)
-            .await
-            .expect("the controller gets ready");
+        is_ready.wait_for(|ready| *ready).await.expect("the controller gets ready");
     }
 
     /// As SIGTERM does.
@@ -123,10 +114,7 @@ impl World {
             key["spec"][field] = value.clone();
         }
         let key: ApiKey = serde_json::from_value(key).unwrap();
-        self.keys()
-            .create(&PostParams::default(), &key)
-            .await
-            .unwrap()
+        self.keys().create(&PostParams::default(), &key).await.unwrap()
     }
 
     pub(super) async fn patch_key(&self, name: &str, spec: Value) -> ApiKey {
@@ -134,48 +122,25 @@ impl World {
     }
 
     pub(super) async fn try_patch_key(&self, name: &str, spec: Value) -> kube::Result<ApiKey> {
-        self.keys()
-            .patch(
-                name,
-                &PatchParams::default(),
-                &Patch::Merge(json!({"spec": spec})),
-            )
-            .await
+        self.keys().patch(name, &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await
     }
 
     pub(super) async fn key_in_state(&self, name: &str, state: KeyState) -> ApiKey {
         self.key_when(name, &format!("state {state:?}"), |key| {
-            key.status
-                .as_ref()
-                .is_some_and(|status| status.state == Some(state))
+            key.status.as_ref().is_some_and(|status| status.state == Some(state))
         })
         .await
     }
 
     /// Waits until the key is as it is to be, and the status speaks of the present spec.
-    pub(super) async fn key_when(
-        &self,
-        name: &str,
-        what: &str,
-        holds: impl Fn(&ApiKey) -> bool,
-    ) -> ApiKey {
+    pub(super) async fn key_when(&self, name: &str, what: &str, holds: impl Fn(&ApiKey) -> bool) -> ApiKey {
         eventually(&format!("ApiKey {name} has {what}"), async || {
-            let key = self
-                .keys()
-                .get(name)
-                .await
-                .map_err(|error| error.to_string())?;
-            let observed = key
-                .status
-                .as_ref()
-                .and_then(|status| status.observed_generation);
+            let key = self.keys().get(name).await.map_err(|error| error.to_string())?;
+            let observed = key.status.as_ref().and_then(|status| status.observed_generation);
             if observed == key.metadata.generation && holds(&key) {
                 Ok(key)
             } else {
-                Err(format!(
-                    "generation {:?}, status {:#?}",
-                    key.metadata.generation, key.status
-                ))
+                Err(format!("generation {:?}, status {:#?}", key.metadata.generation, key.status))
             }
         })
         .await
@@ -195,45 +160,24 @@ impl World {
     /// Names of the Secrets that belong to keys.
     pub(super) async fn secret_names(&self) -> Vec<String> {
         let params = ListParams::default().labels("keyturn.dev/apikey-uid");
-        self.secrets()
-            .list(&params)
-            .await
-            .unwrap()
-            .iter()
-            .map(kube::ResourceExt::name_any)
-            .collect()
+        self.secrets().list(&params).await.unwrap().iter().map(kube::ResourceExt::name_any).collect()
     }
 
     /// Waits for an event with this reason about this key, and answers what it says.
     pub(super) async fn event(&self, key: &str, reason: &str) -> String {
         let events: Api<Event> = self.namespace.api();
         eventually(&format!("event {reason} about {key}"), async || {
-            let all = events
-                .list(&ListParams::default())
-                .await
-                .map_err(|error| error.to_string())?;
+            let all = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
             let about_key = |event: &&Event| event.involved_object.name.as_deref() == Some(key);
-            let reasons: Vec<_> = all
-                .iter()
-                .filter(about_key)
-                .filter_map(|event| event.reason.clone())
-                .collect();
-            let found = all
-                .iter()
-                .filter(about_key)
-                .find(|event| event.reason.as_deref() == Some(reason));
-            found
-                .map(|event| event.message.clone().unwrap_or_default())
-                .ok_or_else(|| format!("{reasons:?}"))
+            let reasons: Vec<_> = all.iter().filter(about_key).filter_map(|event| event.reason.clone()).collect();
+            let found = all.iter().filter(about_key).find(|event| event.reason.as_deref() == Some(reason));
+            found.map(|event| event.message.clone().unwrap_or_default()).ok_or_else(|| format!("{reasons:?}"))
         })
         .await
     }
 
     pub(super) async fn delete_key(&self, name: &str) {
-        self.keys()
-            .delete(name, &DeleteParams::default())
-            .await
-            .unwrap();
+        self.keys().delete(name, &DeleteParams::default()).await.unwrap();
     }
 
     /// Everything that must not move while nothing happens: each object's name and resourceVersion.
@@ -243,21 +187,10 @@ impl World {
         let secrets = self.secrets().list(&ListParams::default()).await.unwrap();
         let events: Api<Event> = self.namespace.api();
         let events = events.list(&ListParams::default()).await.unwrap();
-        let mut all: Vec<_> = keys
-            .iter()
-            .map(|it| (it.name_any(), it.resource_version()))
-            .collect();
+        let mut all: Vec<_> = keys.iter().map(|it| (it.name_any(), it.resource_version())).collect();
         all.extend(apis.iter().map(|it| (it.name_any(), it.resource_version())));
-        all.extend(
-            secrets
-                .iter()
-                .map(|it| (it.name_any(), it.resource_version())),
-        );
-        all.extend(
-            events
-                .iter()
-                .map(|it| (it.name_any(), it.resource_version())),
-        );
+        all.extend(secrets.iter().map(|it| (it.name_any(), it.resource_version())));
+        all.extend(events.iter().map(|it| (it.name_any(), it.resource_version())));
         all
     }
 }
@@ -271,33 +204,18 @@ pub(super) fn text(secret: &Secret, key: &str) -> Option<String> {
 /// Number and state of each version, newest first.
 pub(super) fn versions(key: &ApiKey) -> Vec<(u32, VersionState)> {
     let status = key.status.as_ref().expect("the key has a status");
-    status
-        .versions
-        .iter()
-        .map(|version| (version.number, version.state))
-        .collect()
+    status.versions.iter().map(|version| (version.number, version.state)).collect()
 }
 
 /// Status and reason of a condition.
 pub(super) fn condition(key: &ApiKey, kind: &str) -> Option<(String, String)> {
     let conditions = &key.status.as_ref()?.conditions;
-    let condition = conditions
-        .iter()
-        .find(|condition| condition.type_ == kind)?;
+    let condition = conditions.iter().find(|condition| condition.type_ == kind)?;
     Some((condition.status.clone(), condition.reason.clone()))
 }
 
 /// What a condition says.
 pub(super) fn message(key: &ApiKey, kind: &str) -> String {
-    let conditions = &key
-        .status
-        .as_ref()
-        .expect("the key has a status")
-        .conditions;
-    conditions
-        .iter()
-        .find(|condition| condition.type_ == kind)
-        .expect("the condition is there")
-        .message
-        .clone()
+    let conditions = &key.status.as_ref().expect("the key has a status").conditions;
+    conditions.iter().find(|condition| condition.type_ == kind).expect("the condition is there").message.clone()
 }

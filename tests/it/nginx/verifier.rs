@@ -31,9 +31,7 @@ pub(super) struct Verifier {
 
 impl Verifier {
     pub(super) async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("loopback has a free port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a listener has an address");
         let port = AuthPort::new(Arc::new(Metrics::new()), Arc::new(OnceLock::from(engine())));
         let judged = Arc::new(AtomicUsize::new(0));
@@ -43,12 +41,7 @@ impl Verifier {
             port.answer(parts)
         };
         let server = tokio::spawn(server::serve(listener, answer, drain.clone()));
-        Self {
-            address,
-            judged,
-            drain,
-            server,
-        }
+        Self { address, judged, drain, server }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -79,26 +72,21 @@ pub(super) fn string(name: &str) -> PlainKey {
         bytes.fill(seed);
         Ok(())
     };
-    let format = KeyFormat {
-        prefix: "sk".into(),
-        length: 32,
-    };
-    format
-        .mint(Environment::Live, fill)
-        .unwrap_or_else(|never| match never {})
+    let format = KeyFormat { prefix: "sk".into(), length: 32 };
+    format.mint(Environment::Live, fill).unwrap_or_else(|never| match never {})
 }
 
 fn engine() -> Engine {
     let (index, gate) = (Index::default(), Gate::new(Duration::from_hours(1)));
     index.change_policies(|policies| {
-        policies.apis.insert(
-            ObjectName::new("speech", "transcripts"),
-            Ok(Arc::new(api())),
-        );
+        policies.apis.insert(ObjectName::new("speech", "transcripts"), Ok(Arc::new(api())));
     });
     index.reset(vec![
         record("ci", &json!({"ipAllowlist": ["127.0.0.1"], "owner": "acme-1"})),
-        record("limited", &json!({"rateLimits": [{"name": "requests", "limit": 2, "window": "1h", "autoApply": true}]})),
+        record(
+            "limited",
+            &json!({"rateLimits": [{"name": "requests", "limit": 2, "window": "1h", "autoApply": true}]}),
+        ),
         record("revoked", &json!({"revoked": true})),
     ]);
     for kind in Watched::ALL {
@@ -108,7 +96,8 @@ fn engine() -> Engine {
 }
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
-    let metadata = json!({"name": name, "namespace": "speech", "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"});
+    let metadata =
+        json!({"name": name, "namespace": "speech", "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"});
     json!({"apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
 }
 
@@ -123,8 +112,8 @@ fn api() -> keyturn::core::policy::Api {
             {"name": "health", "path": "/healthz", "public": true},
         ],
     });
-    let api: ProtectedApi = serde_json::from_value(object("ProtectedApi", "transcripts", &spec))
-        .expect("the API is valid");
+    let api: ProtectedApi =
+        serde_json::from_value(object("ProtectedApi", "transcripts", &spec)).expect("the API is valid");
     api.parse().expect("the API is accepted")
 }
 
@@ -132,8 +121,7 @@ fn record(name: &str, spec: &Value) -> KeyRecord {
     let mut spec = spec.clone();
     spec["apiRef"] = json!({"name": "transcripts"});
     spec["scopes"] = json!(["models:read"]);
-    let key: ApiKey =
-        serde_json::from_value(object("ApiKey", name, &spec)).expect("the key is valid");
+    let key: ApiKey = serde_json::from_value(object("ApiKey", name, &spec)).expect("the key is valid");
     let key = key.parse().expect("the key can be read");
     let digest = pepper().digest(&string(name));
     KeyRecord {
@@ -142,12 +130,7 @@ fn record(name: &str, spec: &Value) -> KeyRecord {
         created_at: key.created_at,
         key: Ok(key),
         id: Some(format!("key_{name}")),
-        versions: vec![KeyVersion {
-            number: 1,
-            digest,
-            state: VersionState::Current,
-            not_after: None,
-        }],
+        versions: vec![KeyVersion { number: 1, digest, state: VersionState::Current, not_after: None }],
         revoked_for_good: false,
         refused_by_controller: None,
     }

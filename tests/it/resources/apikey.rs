@@ -4,42 +4,25 @@ use serde_json::{Value, json};
 
 use super::rule::{RuleCases, check, rule};
 use super::server::Endpoint::{Main, Status};
+use super::server::Server;
 use super::shared;
 
 const KIND: &str = "ApiKey";
 
 pub(super) fn rules() -> Vec<RuleCases> {
     let mut rules = vec![
-        shared::object_name(
-            KIND,
-            "spec.apiRef.name",
-            |name| json!({"apiRef": {"name": name}}),
-        ),
-        shared::object_name(
-            KIND,
-            "spec.apiRef.namespace",
-            |name| json!({"apiRef": {"name": "a", "namespace": name}}),
-        ),
+        shared::object_name(KIND, "spec.apiRef.name", |name| json!({"apiRef": {"name": name}})),
+        shared::object_name(KIND, "spec.apiRef.namespace", |name| json!({"apiRef": {"name": "a", "namespace": name}})),
         shared::owner(KIND, "spec.owner", |owner| json!({"owner": owner})),
         shared::object_name(KIND, "spec.tier", |tier| json!({"tier": tier})),
         shared::scopes(KIND, "spec.scopes[]", |scopes| json!({"scopes": scopes})),
         shared::object_names(KIND, "spec.roles[]", |roles| json!({"roles": roles})),
-        shared::addresses(
-            KIND,
-            "spec.ipAllowlist[]",
-            |entries| json!({"ipAllowlist": entries}),
-        ),
-        rule(
-            KIND,
-            "spec.credits.refill",
-            "; give a day, 1 to 31, with Monthly and none with Daily",
-        )
-        .accepts(refill(json!({"interval": "Daily", "amount": 5})))
-        .accepts(refill(
-            json!({"interval": "Monthly", "amount": 5, "day": 31}),
-        ))
-        .refuses(refill(json!({"interval": "Monthly", "amount": 5})))
-        .refuses(refill(json!({"interval": "Daily", "amount": 5, "day": 1}))),
+        shared::addresses(KIND, "spec.ipAllowlist[]", |entries| json!({"ipAllowlist": entries})),
+        rule(KIND, "spec.credits.refill", "; give a day, 1 to 31, with Monthly and none with Daily")
+            .accepts(refill(json!({"interval": "Daily", "amount": 5})))
+            .accepts(refill(json!({"interval": "Monthly", "amount": 5, "day": 31})))
+            .refuses(refill(json!({"interval": "Monthly", "amount": 5})))
+            .refuses(refill(json!({"interval": "Daily", "amount": 5, "day": 1}))),
         rule(KIND, "spec.expiresAt", "is no instant before 9999-12-30")
             .accepts(json!({"expiresAt": "2027-01-01T00:00:00Z"}))
             .accepts(json!({"expiresAt": "2028-02-29T23:59:59.999999999+05:30"}))
@@ -60,57 +43,40 @@ pub(super) fn rules() -> Vec<RuleCases> {
 }
 
 fn refill(refill: Value) -> Value {
-    json!({"credits": {"granted": 10, "refill": refill}})
+    let mut spec = json!({"credits": {"granted": 10}});
+    spec["credits"]["refill"] = refill;
+    spec
 }
 
 fn immutable() -> Vec<RuleCases> {
     let digest = || json!({"digest": {"algorithm": "SHA-256", "value": "0".repeat(64)}});
     vec![
         rule(KIND, "spec.apiRef", "cannot be changed, to")
-            .accepts_change(
-                json!({}),
-                json!({"apiRef": {"name": "transcripts"}, "owner": "acme"}),
-            )
+            .accepts_change(json!({}), json!({"apiRef": {"name": "transcripts"}, "owner": "acme"}))
             .refuses_change(json!({}), json!({"apiRef": {"name": "other"}}))
             .refuses_change(json!({}), json!({"apiRef": {"namespace": "default"}}))
-            .refuses_change(
-                json!({"apiRef": {"name": "a", "namespace": "b"}}),
-                json!({"apiRef": {"namespace": null}}),
-            ),
-        rule(
-            KIND,
-            "spec.environment",
-            "spec.environment cannot be changed from",
-        )
-        .accepts_change(json!({}), json!({"environment": "live"}))
-        .accepts_change(json!({}), json!({"environment": null}))
-        .refuses_change(json!({}), json!({"environment": "test"}))
-        .refuses_change(json!({"environment": "test"}), json!({"environment": null})),
-        rule(
-            KIND,
-            "spec",
-            "spec.source cannot be changed, added or removed",
-        )
-        .accepts_change(
-            json!({"source": digest()}),
-            json!({"source": digest(), "owner": "acme"}),
-        )
-        .accepts_change(json!({}), json!({"owner": "acme"}))
-        .refuses_change(json!({}), json!({"source": digest()}))
-        .refuses_change(json!({"source": digest()}), json!({"source": null}))
-        .refuses_change(
-            json!({"source": digest()}),
-            json!({"source": {"digest": {"value": "1".repeat(64)}}}),
-        ),
+            .refuses_change(json!({"apiRef": {"name": "a", "namespace": "b"}}), json!({"apiRef": {"namespace": null}})),
+        rule(KIND, "spec.environment", "spec.environment cannot be changed from")
+            .accepts_change(json!({}), json!({"environment": "live"}))
+            .accepts_change(json!({}), json!({"environment": null}))
+            .refuses_change(json!({}), json!({"environment": "test"}))
+            .refuses_change(json!({"environment": "test"}), json!({"environment": null})),
+        rule(KIND, "spec", "spec.source cannot be changed, added or removed")
+            .accepts_change(json!({"source": digest()}), json!({"source": digest(), "owner": "acme"}))
+            .accepts_change(json!({}), json!({"owner": "acme"}))
+            .refuses_change(json!({}), json!({"source": digest()}))
+            .refuses_change(json!({"source": digest()}), json!({"source": null}))
+            .refuses_change(json!({"source": digest()}), json!({"source": {"digest": {"value": "1".repeat(64)}}})),
     ]
 }
 
 fn rotation() -> Vec<RuleCases> {
-    let mut rules = shared::schedule(
+    let mut rules = shared::schedule(KIND, "spec.rotation", |rotation| json!({"rotation": rotation}));
+    rules.push(shared::duration(
         KIND,
-        "spec.rotation",
-        |rotation| json!({"rotation": rotation}),
-    );
+        "spec.rotation.request.gracePeriod",
+        |grace| json!({"rotation": {"request": {"id": "r", "gracePeriod": grace}}}),
+    ));
     let with = |interval: &str, grace: &str| json!({"rotation": {"interval": interval, "request": {"id": "r", "gracePeriod": grace}}});
     rules.push(
         rule(KIND, "spec.rotation", "; give this rotation a shorter one")
@@ -125,7 +91,7 @@ fn rotation() -> Vec<RuleCases> {
 
 fn secret() -> Vec<RuleCases> {
     fn secret(secret: Value) -> Value {
-        json!({"secret": secret})
+        Value::from_iter([("secret", secret)])
     }
     let public_key = || format!("{}=", "A".repeat(1579));
     let data_key = |path: &'static str, put: fn(&str) -> Value| {
@@ -143,38 +109,18 @@ fn secret() -> Vec<RuleCases> {
         ]
     };
     let mut rules = vec![
-        shared::object_name(
-            KIND,
-            "spec.secret.name",
-            |name| json!({"secret": {"name": name}}),
-        ),
-        rule(
-            KIND,
-            "spec.secret",
-            "spec.secret.sealTo belongs to delivery Sealed",
-        )
-        .accepts(secret(
-            json!({"delivery": "Sealed", "sealTo": public_key()}),
-        ))
-        .refuses(secret(json!({"sealTo": public_key()})))
-        .refuses(secret(json!({"delivery": "Once", "sealTo": public_key()}))),
-        rule(
-            KIND,
-            "spec.secret",
-            "spec.secret.delivery Sealed needs spec.secret.sealTo",
-        )
-        .accepts(secret(json!({"delivery": "Once"})))
-        .refuses(secret(json!({"delivery": "Sealed"}))),
+        shared::object_name(KIND, "spec.secret.name", |name| json!({"secret": {"name": name}})),
+        rule(KIND, "spec.secret", "spec.secret.sealTo belongs to delivery Sealed")
+            .accepts(secret(json!({"delivery": "Sealed", "sealTo": public_key()})))
+            .refuses(secret(json!({"sealTo": public_key()})))
+            .refuses(secret(json!({"delivery": "Once", "sealTo": public_key()}))),
+        rule(KIND, "spec.secret", "spec.secret.delivery Sealed needs spec.secret.sealTo")
+            .accepts(secret(json!({"delivery": "Once"})))
+            .refuses(secret(json!({"delivery": "Sealed"}))),
         rule(KIND, "spec.secret.sealTo", "is no ML-KEM-768 public key")
-            .accepts(secret(
-                json!({"delivery": "Sealed", "sealTo": public_key()}),
-            ))
-            .refuses(secret(
-                json!({"delivery": "Sealed", "sealTo": "A".repeat(1580)}),
-            ))
-            .refuses(secret(
-                json!({"delivery": "Sealed", "sealTo": "-".repeat(1580)}),
-            )),
+            .accepts(secret(json!({"delivery": "Sealed", "sealTo": public_key()})))
+            .refuses(secret(json!({"delivery": "Sealed", "sealTo": "A".repeat(1580)})))
+            .refuses(secret(json!({"delivery": "Sealed", "sealTo": "-".repeat(1580)}))),
         rule(KIND, "spec.secret", "is also spec.secret.key")
             .accepts(secret(json!({"previousKey": "previous-api-key"})))
             .refuses(secret(json!({"previousKey": "api-key"})))
@@ -183,14 +129,9 @@ fn secret() -> Vec<RuleCases> {
             .accepts(secret(json!({"delivery": "Once", "onceTtl": "1s"})))
             .refuses(secret(json!({"delivery": "Once", "onceTtl": "0s"}))),
     ];
-    rules.extend(data_key(
-        "spec.secret.key",
-        |key| json!({"secret": {"key": key}}),
-    ));
-    rules.extend(data_key(
-        "spec.secret.previousKey",
-        |key| json!({"secret": {"previousKey": key}}),
-    ));
+    rules.push(shared::duration(KIND, "spec.secret.onceTtl", |ttl| secret(json!({"onceTtl": ttl}))));
+    rules.extend(data_key("spec.secret.key", |key| json!({"secret": {"key": key}})));
+    rules.extend(data_key("spec.secret.previousKey", |key| json!({"secret": {"previousKey": key}})));
     rules
 }
 
@@ -203,63 +144,37 @@ fn secret_maps() -> Vec<RuleCases> {
             .accepts(map("labels", "team", "a.b-c_D"))
             .accepts(map("labels", "team", ""))
             .refuses(map("labels", "team", "a b")),
-        rule(
-            KIND,
-            "spec.secret.data",
-            "spec.secret.data has a name that is no data key",
-        )
-        .accepts(map("data", ".env", "TOKEN=$(apiKey)"))
-        .refuses(map("data", "a/b", ""))
-        .refuses(map("data", "..", ""))
-        .refuses(map("data", &"a".repeat(254), "")),
-        rule(
-            KIND,
-            "spec.secret",
-            "spec.secret.data must not have the keys that Keyturn fills itself",
-        )
-        .accepts(map("data", "token", "x"))
-        .refuses(map("data", "api-key", "x"))
-        .refuses(map("data", "api-key-proof", "x"))
-        .refuses(json!({"secret": {"previousKey": "old", "data": {"old": "x"}}})),
+        rule(KIND, "spec.secret.data", "spec.secret.data has a name that is no data key")
+            .accepts(map("data", ".env", "TOKEN=$(apiKey)"))
+            .refuses(map("data", "a/b", ""))
+            .refuses(map("data", "..", ""))
+            .refuses(map("data", &"a".repeat(254), "")),
+        rule(KIND, "spec.secret", "spec.secret.data must not have the keys that Keyturn fills itself")
+            .accepts(map("data", "token", "x"))
+            .refuses(map("data", "api-key", "x"))
+            .refuses(map("data", "api-key-proof", "x"))
+            .refuses(json!({"secret": {"previousKey": "old", "data": {"old": "x"}}})),
     ];
-    for (path, field) in [
-        ("spec.secret.labels", "labels"),
-        ("spec.secret.annotations", "annotations"),
-    ] {
+    for (path, field) in [("spec.secret.labels", "labels"), ("spec.secret.annotations", "annotations")] {
         rules.push(
-            rule(
-                KIND,
-                path,
-                "has a name that is none of a label or annotation",
-            )
-            .accepts(map(field, "team", "a"))
-            .accepts(map(field, "example.com/team", "a"))
-            .refuses(map(field, "a b", "a"))
-            .refuses(map(field, "a/b/c", "a"))
-            .refuses(map(field, &"a".repeat(64), "a")),
+            rule(KIND, path, "has a name that is none of a label or annotation")
+                .accepts(map(field, "team", "a"))
+                .accepts(map(field, "example.com/team", "a"))
+                .refuses(map(field, "a b", "a"))
+                .refuses(map(field, "a/b/c", "a"))
+                .refuses(map(field, &"a".repeat(64), "a")),
         );
-        let reserved = [
-            "kubernetes.io/a",
-            "app.kubernetes.io/a",
-            "k8s.io/a",
-            "keyturn.dev/a",
-            "argocd.argoproj.io/a",
-        ];
+        let reserved = ["kubernetes.io/a", "app.kubernetes.io/a", "k8s.io/a", "keyturn.dev/a", "argocd.argoproj.io/a"];
         let rule = rule(KIND, path, "which are not yours to set")
             .accepts(map(field, "mykubernetes.io/a", "a"))
             .accepts(map(field, "keyturn.dev.example.com/a", "a"));
-        rules.push(
-            reserved
-                .into_iter()
-                .fold(rule, |rule, name| rule.refuses(map(field, name, "a"))),
-        );
+        rules.push(reserved.into_iter().fold(rule, |rule, name| rule.refuses(map(field, name, "a"))));
     }
     rules
 }
 
 fn source() -> Vec<RuleCases> {
-    let digest =
-        |value: &str| json!({"source": {"digest": {"algorithm": "SHA-256", "value": value}}});
+    let digest = |value: &str| json!({"source": {"digest": {"algorithm": "SHA-256", "value": value}}});
     let zeros = "0".repeat(64);
     vec![
         rule(KIND, "spec.source", "spec.source has both secretRef and digest")
@@ -298,21 +213,9 @@ fn revocation() -> RuleCases {
         .accepts_with_status(status(true), Main, spec(false))
         .accepts_with_status(status(true), Status, revocation(json!(null)))
         .accepts_with_status(status(true), Status, json!({"status": status(false)}))
-        .accepts_with_status(
-            status(false),
-            Main,
-            json!({"spec": {"revocationReason": "leaked"}}),
-        )
-        .accepts_with_status(
-            status(false),
-            Main,
-            json!({"metadata": {"labels": {"team": "a"}}}),
-        )
-        .accepts_with_status(
-            status(false),
-            Status,
-            json!({"status": {"state": "Revoked"}}),
-        )
+        .accepts_with_status(status(false), Main, json!({"spec": {"revocationReason": "leaked"}}))
+        .accepts_with_status(status(false), Main, json!({"metadata": {"labels": {"team": "a"}}}))
+        .accepts_with_status(status(false), Status, json!({"status": {"state": "Revoked"}}))
         .refuses_with_status(status(false), Main, spec(false))
         .refuses_with_status(status(false), Main, json!({"spec": {"revoked": null}}))
         .refuses_with_status(status(false), Status, revocation(json!(null)))
@@ -323,4 +226,15 @@ fn revocation() -> RuleCases {
 #[tokio::test]
 async fn keeps_every_rule() {
     check(KIND, rules()).await;
+}
+
+#[tokio::test]
+async fn says_of_a_malformed_duration_only_that_it_is_malformed() {
+    let server = Server::new(KIND).await;
+    let spec =
+        json!({"rotation": {"interval": "1x", "gracePeriod": "1h", "request": {"id": "r", "gracePeriod": "2h"}}});
+    assert_eq!(
+        server.try_create(&spec).await.unwrap_err(),
+        "422: ApiKey.keyturn.dev \"tried\" is invalid: spec.rotation.interval: Invalid value: \"1x\": \"1x\" is no duration; write days (90d) or hours, minutes, seconds, milliseconds (1h30m, 45s, 500ms)"
+    );
 }

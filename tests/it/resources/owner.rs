@@ -9,21 +9,9 @@ const KIND: &str = "ApiKeyOwner";
 
 pub(super) fn rules() -> Vec<RuleCases> {
     let mut rules = shared::limits(KIND);
-    rules.push(shared::owner(
-        KIND,
-        "spec.externalId",
-        |id| json!({"externalId": id}),
-    ));
-    rules.push(shared::object_name(
-        KIND,
-        "spec.tier",
-        |tier| json!({"tier": tier}),
-    ));
-    rules.push(shared::object_names(
-        KIND,
-        "spec.namespaces[]",
-        |names| json!({"namespaces": names}),
-    ));
+    rules.push(shared::owner(KIND, "spec.externalId", |id| json!({"externalId": id})));
+    rules.push(shared::object_name(KIND, "spec.tier", |tier| json!({"tier": tier})));
+    rules.push(shared::object_names(KIND, "spec.namespaces[]", |names| json!({"namespaces": names})));
     rules
 }
 

@@ -15,50 +15,29 @@ pub(super) fn rules() -> Vec<RuleCases> {
             .refuses(json!({"hosts": ["https://api.example.com"]}))
             .refuses(json!({"hosts": ["API.example.com"]}))
             .refuses(json!({"hosts": ["api.example.com:443"]})),
-        rule(
-            KIND,
-            "spec.keyFormat.prefix",
-            "is no prefix; use 1 to 32 letters",
-        )
-        .accepts(json!({"keyFormat": {"prefix": "v100_SK"}}))
-        .refuses(json!({"keyFormat": {"prefix": "a-b"}})),
-        rule(
-            KIND,
-            "spec.keyFormat.prefix",
-            "spec.keyFormat.prefix cannot be changed from",
-        )
-        .accepts_change(
-            json!({}),
-            json!({"keyFormat": {"prefix": "sk", "length": 64}}),
-        )
-        .refuses_change(json!({}), json!({"keyFormat": {"prefix": "vg"}}))
-        .refuses_change(
-            json!({"keyFormat": {"prefix": "vg"}}),
-            json!({"keyFormat": null}),
-        ),
-        shared::object_name(
-            KIND,
-            "spec.defaultTier",
-            |tier| json!({"defaultTier": tier}),
-        ),
-        shared::scopes(
-            KIND,
-            "spec.defaults.scopes[]",
-            |scopes| json!({"defaults": {"scopes": scopes}}),
-        ),
+        rule(KIND, "spec.keyFormat.prefix", "is no prefix; use 1 to 32 letters")
+            .accepts(json!({"keyFormat": {"prefix": "v100_SK"}}))
+            .refuses(json!({"keyFormat": {"prefix": "a-b"}})),
+        rule(KIND, "spec.keyFormat.prefix", "spec.keyFormat.prefix cannot be changed from")
+            .accepts_change(json!({}), json!({"keyFormat": {"prefix": "sk", "length": 64}}))
+            .refuses_change(json!({}), json!({"keyFormat": {"prefix": "vg"}}))
+            .refuses_change(json!({"keyFormat": {"prefix": "vg"}}), json!({"keyFormat": null})),
+        shared::object_name(KIND, "spec.defaultTier", |tier| json!({"defaultTier": tier})),
+        shared::scopes(KIND, "spec.defaults.scopes[]", |scopes| json!({"defaults": {"scopes": scopes}})),
         rule(KIND, "spec.defaults.expiresAfter", "is shorter than 1m")
             .accepts(json!({"defaults": {"expiresAfter": "365d"}}))
             .refuses(json!({"defaults": {"expiresAfter": "0s"}})),
-        shared::addresses(
-            KIND,
-            "spec.trustedForwarders[]",
-            |entries| json!({"trustedForwarders": entries}),
-        ),
+        shared::addresses(KIND, "spec.trustedForwarders[]", |entries| json!({"trustedForwarders": entries})),
     ];
     rules.extend(shared::schedule(
         KIND,
         "spec.defaults.rotation",
         |rotation| json!({"defaults": {"rotation": rotation}}),
+    ));
+    rules.push(shared::duration(
+        KIND,
+        "spec.defaults.expiresAfter",
+        |life| json!({"defaults": {"expiresAfter": life}}),
     ));
     rules.extend(credentials());
     rules.extend(routes());
@@ -70,27 +49,15 @@ pub(super) fn rules() -> Vec<RuleCases> {
 fn credentials() -> Vec<RuleCases> {
     let one = |credential: Value| json!({"credentials": [credential]});
     vec![
-        rule(
-            KIND,
-            "spec.credentials[]",
-            "spec.credentials[] must have a header or a query, and not both",
-        )
-        .accepts(json!({"credentials": [{"header": "X-API-Key"}, {"query": "api_key"}]}))
-        .refuses(one(json!({})))
-        .refuses(one(json!({"header": "a", "query": "b"}))),
+        rule(KIND, "spec.credentials[]", "spec.credentials[] must have a header or a query, and not both")
+            .accepts(json!({"credentials": [{"header": "X-API-Key"}, {"query": "api_key"}]}))
+            .refuses(one(json!({})))
+            .refuses(one(json!({"header": "a", "query": "b"}))),
         rule(KIND, "spec.credentials[]", "has no header to stand in")
             .accepts(one(json!({"header": "Authorization", "scheme": "Bearer"})))
             .refuses(one(json!({"query": "api_key", "scheme": "Bearer"}))),
-        shared::token(
-            KIND,
-            "spec.credentials[].header",
-            |name| json!({"credentials": [{"header": name}]}),
-        ),
-        shared::token(
-            KIND,
-            "spec.credentials[].query",
-            |name| json!({"credentials": [{"query": name}]}),
-        ),
+        shared::token(KIND, "spec.credentials[].header", |name| json!({"credentials": [{"header": name}]})),
+        shared::token(KIND, "spec.credentials[].query", |name| json!({"credentials": [{"query": name}]})),
         shared::token(
             KIND,
             "spec.credentials[].scheme",
@@ -112,13 +79,9 @@ fn routes() -> Vec<RuleCases> {
     let from = |place: Value| route(&[("resource", json!({"kind": "model", "from": [place]}))]);
     vec![
         shared::token(KIND, "spec.routes[].name", |name| route(&[("name", name)])),
-        rule(
-            KIND,
-            "spec.routes[].methods[]",
-            "is no HTTP method; write it in capitals",
-        )
-        .accepts(route(&[("methods", json!(["GET", "M-SEARCH"]))]))
-        .refuses(route(&[("methods", json!(["GET", "post"]))])),
+        rule(KIND, "spec.routes[].methods[]", "is no HTTP method; write it in capitals")
+            .accepts(route(&[("methods", json!(["GET", "M-SEARCH"]))]))
+            .refuses(route(&[("methods", json!(["GET", "post"]))])),
         rule(KIND, "spec.routes[].path", "does not begin with a slash")
             .accepts(route(&[("path", json!("/v1/models/{model}/{*rest}"))]))
             .refuses(route(&[("path", json!("v1"))])),
@@ -126,19 +89,12 @@ fn routes() -> Vec<RuleCases> {
             .accepts(route(&[("public", json!(true))]))
             .accepts(route(&[("require", json!("a")), ("resource", resource())]))
             .refuses(route(&[("public", json!(true)), ("require", json!("a"))]))
-            .refuses(route(&[
-                ("public", json!(true)),
-                ("rateLimits", json!([{"name": "a"}])),
-            ]))
+            .refuses(route(&[("public", json!(true)), ("rateLimits", json!([{"name": "a"}]))]))
             .refuses(route(&[("public", json!(true)), ("resource", resource())])),
-        rule(
-            KIND,
-            "spec.routes[].resource.from[]",
-            "must have exactly one of path, header, query and body",
-        )
-        .accepts(from(json!({"body": "/model"})))
-        .refuses(from(json!({})))
-        .refuses(from(json!({"path": "a", "header": "b"}))),
+        rule(KIND, "spec.routes[].resource.from[]", "must have exactly one of path, header, query and body")
+            .accepts(from(json!({"body": "/model"})))
+            .refuses(from(json!({})))
+            .refuses(from(json!({"path": "a", "header": "b"}))),
     ]
 }
 
@@ -156,20 +112,12 @@ fn grants() -> Vec<RuleCases> {
 
 fn codes() -> Vec<RuleCases> {
     vec![
-        rule(
-            KIND,
-            "spec.denials[].code",
-            "is no code; write it in capitals",
-        )
-        .accepts(json!({"denials": [{"code": "REVOKED", "status": 403, "detail": "Gone."}]}))
-        .refuses(json!({"denials": [{"code": "revoked"}]})),
-        rule(
-            KIND,
-            "spec.resourceCatalogs[].denyCode",
-            "is no code; write it in capitals",
-        )
-        .accepts(json!({"resourceCatalogs": [{"kind": "model", "denyCode": "MODEL_FORBIDDEN"}]}))
-        .refuses(json!({"resourceCatalogs": [{"kind": "model", "denyCode": "model-forbidden"}]})),
+        rule(KIND, "spec.denials[].code", "is no code; write it in capitals")
+            .accepts(json!({"denials": [{"code": "REVOKED", "status": 403, "detail": "Gone."}]}))
+            .refuses(json!({"denials": [{"code": "revoked"}]})),
+        rule(KIND, "spec.resourceCatalogs[].denyCode", "is no code; write it in capitals")
+            .accepts(json!({"resourceCatalogs": [{"kind": "model", "denyCode": "MODEL_FORBIDDEN"}]}))
+            .refuses(json!({"resourceCatalogs": [{"kind": "model", "denyCode": "model-forbidden"}]})),
     ]
 }
 
@@ -177,13 +125,7 @@ fn codes() -> Vec<RuleCases> {
 async fn refuses_scopes_of_grants_that_are_none() {
     let server = Server::new(KIND).await;
     let grant = |scope: &str| json!({"grants": [{"name": "g", "from": {"selector": {}}, "scopes": [scope]}]});
-    assert!(
-        server
-            .try_create(&grant("a b"))
-            .await
-            .unwrap_err()
-            .contains("spec.grants[0].scopes[0]")
-    );
+    assert!(server.try_create(&grant("a b")).await.unwrap_err().contains("spec.grants[0].scopes[0]"));
     server.try_create(&grant("transcripts:*")).await.unwrap();
 }
 

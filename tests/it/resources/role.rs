@@ -8,11 +8,7 @@ use super::shared;
 const KIND: &str = "ApiKeyRole";
 
 pub(super) fn rules() -> Vec<RuleCases> {
-    vec![shared::scopes(
-        KIND,
-        "spec.scopes[]",
-        |scopes| json!({"scopes": scopes}),
-    )]
+    vec![shared::scopes(KIND, "spec.scopes[]", |scopes| json!({"scopes": scopes}))]
 }
 
 #[tokio::test]

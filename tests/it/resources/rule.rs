@@ -36,17 +36,8 @@ enum Action {
     },
 }
 
-pub(super) fn rule(
-    kind: &'static str,
-    path: impl Into<String>,
-    message: &'static str,
-) -> RuleCases {
-    RuleCases {
-        kind,
-        path: path.into(),
-        message,
-        cases: Vec::new(),
-    }
+pub(super) fn rule(kind: &'static str, path: impl Into<String>, message: &'static str) -> RuleCases {
+    RuleCases { kind, path: path.into(), message, cases: Vec::new() }
 }
 
 impl RuleCases {
@@ -66,36 +57,12 @@ impl RuleCases {
         self.with(false, Action::Change { from, to })
     }
 
-    pub(super) fn accepts_with_status(
-        self,
-        status: Value,
-        endpoint: Endpoint,
-        change: Value,
-    ) -> Self {
-        self.with(
-            true,
-            Action::ChangeWithStatus {
-                status,
-                endpoint,
-                change,
-            },
-        )
+    pub(super) fn accepts_with_status(self, status: Value, endpoint: Endpoint, change: Value) -> Self {
+        self.with(true, Action::ChangeWithStatus { status, endpoint, change })
     }
 
-    pub(super) fn refuses_with_status(
-        self,
-        status: Value,
-        endpoint: Endpoint,
-        change: Value,
-    ) -> Self {
-        self.with(
-            false,
-            Action::ChangeWithStatus {
-                status,
-                endpoint,
-                change,
-            },
-        )
+    pub(super) fn refuses_with_status(self, status: Value, endpoint: Endpoint, change: Value) -> Self {
+        self.with(false, Action::ChangeWithStatus { status, endpoint, change })
     }
 
     fn with(mut self, accepted: bool, action: Action) -> Self {
@@ -107,24 +74,16 @@ impl RuleCases {
     pub(super) async fn failures(&self, server: &Server, number: usize) -> Vec<String> {
         let mut failures = Vec::new();
         for (at, case) in self.cases.iter().enumerate() {
-            let answer = case
-                .action
-                .carry_out(server, &format!("r{number}-c{at}"))
-                .await;
+            let answer = case.action.carry_out(server, &format!("r{number}-c{at}")).await;
             let failure = match (case.accepted, answer) {
                 (true, Err(answer)) => format!("is refused: {answer}"),
                 (false, Ok(())) => "is accepted".to_owned(),
-                (false, Err(answer))
-                    if !answer.contains(self.message) || !answer.starts_with("422") =>
-                {
+                (false, Err(answer)) if !answer.contains(self.message) || !answer.starts_with("422") => {
                     format!("is refused otherwise: {answer}")
                 }
                 _ => continue,
             };
-            failures.push(format!(
-                "{} {} ({}): {} {failure}",
-                self.kind, self.path, self.message, case.action
-            ));
+            failures.push(format!("{} {} ({}): {} {failure}", self.kind, self.path, self.message, case.action));
         }
         failures
     }
@@ -136,20 +95,11 @@ impl Action {
             Self::Create { spec } => server.try_create(spec).await.map(drop),
             Self::Change { from, to } => {
                 server.create(name, from).await;
-                server
-                    .merge(name, Endpoint::Main, &json!({"spec": to}))
-                    .await
-                    .map(drop)
+                server.merge(name, Endpoint::Main, &json!({"spec": to})).await.map(drop)
             }
-            Self::ChangeWithStatus {
-                status,
-                endpoint,
-                change,
-            } => {
+            Self::ChangeWithStatus { status, endpoint, change } => {
                 server.create(name, &json!({"revoked": true})).await;
-                server
-                    .merge(name, Endpoint::Status, &json!({"status": status}))
-                    .await?;
+                server.merge(name, Endpoint::Status, &json!({"status": status})).await?;
                 server.merge(name, *endpoint, change).await.map(drop)
             }
         }
@@ -161,11 +111,7 @@ impl std::fmt::Display for Action {
         match self {
             Self::Create { spec } => write!(f, "{spec}"),
             Self::Change { from, to } => write!(f, "{from} to {to}"),
-            Self::ChangeWithStatus {
-                status,
-                endpoint,
-                change,
-            } => {
+            Self::ChangeWithStatus { status, endpoint, change } => {
                 write!(f, "with status {status}, {change} at {endpoint:?}")
             }
         }

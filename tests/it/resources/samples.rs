@@ -10,31 +10,18 @@ use crate::support::cluster::Namespace;
 use crate::support::process::tool;
 
 fn folder() -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "config", "samples"]
-        .iter()
-        .collect()
+    [env!("CARGO_MANIFEST_DIR"), "config", "samples"].iter().collect()
 }
 
 #[tokio::test]
 async fn every_sample_applies_and_can_be_honoured() {
     let namespace = Namespace::create().await;
     let output = std::process::Command::new(tool("kubectl"))
-        .args([
-            "apply",
-            "--server-side",
-            "--validate=strict",
-            "--namespace",
-            namespace.name(),
-            "--filename",
-        ])
+        .args(["apply", "--server-side", "--validate=strict", "--namespace", namespace.name(), "--filename"])
         .arg(folder())
         .output()
         .expect("kubectl runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
     let keys: ObjectList<ApiKey> = list(&namespace).await;
     assert!(!keys.items.is_empty());
@@ -51,27 +38,10 @@ async fn every_sample_applies_and_can_be_honoured() {
         .items
         .iter()
         .map(|tier| tier.parse().unwrap())
-        .map(|tier| {
-            (
-                tier.name.to_string(),
-                tier.rate_limits[0].limit,
-                tier.rate_limits[0].window.as_secs(),
-            )
-        })
+        .map(|tier| (tier.name.to_string(), tier.rate_limits[0].limit, tier.rate_limits[0].window.as_secs()))
         .collect();
-    let limits: Vec<_> = limits
-        .iter()
-        .map(|(name, limit, window)| (name.as_str(), *limit, *window))
-        .collect();
-    assert_eq!(
-        limits,
-        [
-            ("basic", 100, 60),
-            ("enterprise", 10_000, 60),
-            ("free", 10, 60),
-            ("pro", 1_000, 60)
-        ]
-    );
+    let limits: Vec<_> = limits.iter().map(|(name, limit, window)| (name.as_str(), *limit, *window)).collect();
+    assert_eq!(limits, [("basic", 100, 60), ("enterprise", 10_000, 60), ("free", 10, 60), ("pro", 1_000, 60)]);
 }
 
 async fn list<K>(namespace: &Namespace) -> ObjectList<K>
@@ -81,9 +51,5 @@ where
         + std::fmt::Debug
         + DeserializeOwned,
 {
-    namespace
-        .api::<K>()
-        .list(&ListParams::default())
-        .await
-        .expect("our kinds can be listed")
+    namespace.api::<K>().list(&ListParams::default()).await.expect("our kinds can be listed")
 }

@@ -27,28 +27,14 @@ pub(super) enum Endpoint {
 impl Server {
     pub(super) async fn new(kind: &'static str) -> Self {
         let namespace = Namespace::create().await;
-        let api = Api::namespaced_with(
-            namespace.client().clone(),
-            namespace.name(),
-            &resource(kind),
-        );
-        Self {
-            kind,
-            api,
-            namespace,
-        }
+        let api = Api::namespaced_with(namespace.client().clone(), namespace.name(), &resource(kind));
+        Self { kind, api, namespace }
     }
 
     /// What the server makes of an object with this spec; nothing is stored.
     pub(super) async fn try_create(&self, spec: &Value) -> Result<DynamicObject, String> {
-        let dry_run = PostParams {
-            dry_run: true,
-            ..PostParams::default()
-        };
-        self.api
-            .create(&dry_run, &self.object(TRIED, spec))
-            .await
-            .map_err(|error| message(&error))
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        self.api.create(&dry_run, &self.object(TRIED, spec)).await.map_err(|error| message(&error))
     }
 
     /// Stores an object.
@@ -62,12 +48,7 @@ impl Server {
     }
 
     /// Merges `change` into a stored object.
-    pub(super) async fn merge(
-        &self,
-        name: &str,
-        endpoint: Endpoint,
-        change: &Value,
-    ) -> Result<DynamicObject, String> {
+    pub(super) async fn merge(&self, name: &str, endpoint: Endpoint, change: &Value) -> Result<DynamicObject, String> {
         let (patch, parameters) = (Patch::Merge(change), PatchParams::default());
         match endpoint {
             Endpoint::Main => self.api.patch(name, &parameters, &patch).await,

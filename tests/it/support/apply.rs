@@ -14,25 +14,17 @@ pub(crate) fn objects(namespace: &Namespace, kind: &str) -> Api<DynamicObject> {
 
 /// Applies a manifest of one object, as `kubectl apply --server-side` does.
 pub(crate) async fn apply(namespace: &Namespace, manifest: &Value) -> Result<DynamicObject, Error> {
-    let text = |pointer: &str| {
-        manifest
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .expect("a manifest has a kind and a name")
-    };
+    let text =
+        |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).expect("a manifest has a kind and a name");
     let parameters = PatchParams::apply("keyturn-tests").force();
-    objects(namespace, text("/kind"))
-        .patch(text("/metadata/name"), &parameters, &Patch::Apply(manifest))
-        .await
+    objects(namespace, text("/kind")).patch(text("/metadata/name"), &parameters, &Patch::Apply(manifest)).await
 }
 
 /// Applies every object of the YAML files `paths`, relative to the repository.
 pub(crate) async fn apply_files(namespace: &Namespace, paths: &[impl AsRef<str>]) {
     for path in paths.iter().map(AsRef::as_ref) {
         for manifest in manifests(path) {
-            apply(namespace, &manifest)
-                .await
-                .unwrap_or_else(|error| panic!("applying {path}: {error}"));
+            apply(namespace, &manifest).await.unwrap_or_else(|error| panic!("applying {path}: {error}"));
         }
     }
 }
@@ -40,8 +32,7 @@ pub(crate) async fn apply_files(namespace: &Namespace, paths: &[impl AsRef<str>]
 /// The objects in a YAML file of the repository.
 pub(crate) fn manifests(path: &str) -> Vec<Value> {
     let file = super::root().join(path);
-    let text =
-        std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("reading {path}: {error}"));
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("reading {path}: {error}"));
     serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("reading {path}: {error}"))
 }
 
@@ -53,11 +44,6 @@ pub(crate) fn field<'o>(object: &'o DynamicObject, pointer: &str) -> &'o Value {
 /// Status, reason and message of a condition.
 pub(crate) fn condition(object: &DynamicObject, kind: &str) -> Option<[String; 3]> {
     let conditions = field(object, "/status/conditions").as_array()?;
-    let found = conditions
-        .iter()
-        .find(|condition| condition["type"] == kind)?;
-    Some(
-        ["status", "reason", "message"]
-            .map(|member| found[member].as_str().unwrap_or_default().to_owned()),
-    )
+    let found = conditions.iter().find(|condition| condition["type"] == kind)?;
+    Some(["status", "reason", "message"].map(|member| found[member].as_str().unwrap_or_default().to_owned()))
 }

@@ -36,20 +36,12 @@ impl Backend {
     pub(crate) async fn start() -> Self {
         let seen = Arc::default();
         let app = Router::new().fallback(record).with_state(Arc::clone(&seen));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("loopback has a free port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a listener has an address");
         let server = tokio::spawn(async move {
-            axum::serve(listener, app)
-                .await
-                .expect("the backend serves");
+            axum::serve(listener, app).await.expect("the backend serves");
         });
-        Self {
-            address,
-            seen,
-            server,
-        }
+        Self { address, seen, server }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -70,11 +62,7 @@ impl Drop for Backend {
 
 async fn record(State(seen): State<Arc<Mutex<Vec<Seen>>>>, request: Request) -> &'static str {
     let (head, _) = request.into_parts();
-    lock(&seen).push(Seen {
-        method: head.method,
-        uri: head.uri,
-        headers: head.headers,
-    });
+    lock(&seen).push(Seen { method: head.method, uri: head.uri, headers: head.headers });
     "from the backend\n"
 }
 

@@ -16,9 +16,7 @@ const HINT: &str = "run the tests with `make test` or `tests/cluster/run.sh carg
 pub(crate) async fn client() -> Client {
     let kubeconfig = Kubeconfig::from_env()
         .unwrap_or_else(|error| panic!("reading the file that KUBECONFIG names: {error}; {HINT}"))
-        .unwrap_or_else(|| {
-            panic!("KUBECONFIG is not set, so there is no API server to test against; {HINT}")
-        });
+        .unwrap_or_else(|| panic!("KUBECONFIG is not set, so there is no API server to test against; {HINT}"));
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .unwrap_or_else(|error| panic!("reading KUBECONFIG: {error}; {HINT}"));
@@ -34,27 +32,15 @@ pub(crate) struct Namespace {
 impl Namespace {
     pub(crate) async fn create() -> Self {
         let client = client().await;
-        let metadata = ObjectMeta {
-            generate_name: Some("it-".into()),
-            ..ObjectMeta::default()
-        };
+        let metadata = ObjectMeta { generate_name: Some("it-".into()), ..ObjectMeta::default() };
         let namespaces: Api<NamespaceObject> = Api::all(client.clone());
         // An API server that has just started may be busy.
         let created = eventually("a namespace is created", async || {
-            let object = NamespaceObject {
-                metadata: metadata.clone(),
-                ..NamespaceObject::default()
-            };
-            namespaces
-                .create(&PostParams::default(), &object)
-                .await
-                .map_err(|error| format!("{error}; {HINT}"))
+            let object = NamespaceObject { metadata: metadata.clone(), ..NamespaceObject::default() };
+            namespaces.create(&PostParams::default(), &object).await.map_err(|error| format!("{error}; {HINT}"))
         })
         .await;
-        Self {
-            client,
-            name: created.metadata.name.expect("the server has named it"),
-        }
+        Self { client, name: created.metadata.name.expect("the server has named it") }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -79,9 +65,7 @@ impl Drop for Namespace {
         let name = std::mem::take(&mut self.name);
         // The test's own runtime is at rest while this runs, and its client with it.
         let deleted = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime starts").block_on(async {
                 let namespaces: Api<NamespaceObject> = Api::all(client().await);
                 namespaces.delete(&name, &DeleteParams::background()).await
@@ -89,9 +73,7 @@ impl Drop for Namespace {
         });
         let deleted = deleted.join();
         if !std::thread::panicking() {
-            deleted
-                .expect("the thread ends")
-                .expect("the test's namespace is deleted");
+            deleted.expect("the thread ends").expect("the test's namespace is deleted");
         }
     }
 }

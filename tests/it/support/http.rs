@@ -37,52 +37,24 @@ impl HttpClient {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_local_address(source);
-        Self {
-            inner: Client::builder(TokioExecutor::new()).build(connector),
-            server,
-        }
+        Self { inner: Client::builder(TokioExecutor::new()).build(connector), server }
     }
 
     /// GET with these header fields.
-    pub(crate) async fn get(
-        &self,
-        target: &str,
-        headers: &[(&str, &str)],
-    ) -> Result<Answer, String> {
+    pub(crate) async fn get(&self, target: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
         self.send(Method::GET, target, headers).await
     }
 
-    pub(crate) async fn send(
-        &self,
-        method: Method,
-        target: &str,
-        headers: &[(&str, &str)],
-    ) -> Result<Answer, String> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("http://{}{target}", self.server));
+    pub(crate) async fn send(&self, method: Method, target: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
+        let mut request = Request::builder().method(method).uri(format!("http://{}{target}", self.server));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request
-            .body(Full::default())
-            .expect("the test gives a valid request");
-        let answer = self
-            .inner
-            .request(request)
-            .await
-            .map_err(|error| chain(&error))?;
+        let request = request.body(Full::default()).expect("the test gives a valid request");
+        let answer = self.inner.request(request).await.map_err(|error| chain(&error))?;
         let (head, body) = answer.into_parts();
-        let body = body
-            .collect()
-            .await
-            .map_err(|error| chain(&error))?
-            .to_bytes();
-        Ok(Answer {
-            status: head.status,
-            headers: head.headers,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        })
+        let body = body.collect().await.map_err(|error| chain(&error))?.to_bytes();
+        Ok(Answer { status: head.status, headers: head.headers, body: String::from_utf8_lossy(&body).into_owned() })
     }
 }
 
@@ -101,9 +73,7 @@ pub(crate) fn only<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let name = HeaderName::from_bytes(name.as_bytes()).expect("the test gives a valid field name");
     let values: Vec<&HeaderValue> = headers.get_all(&name).iter().collect();
     assert!(values.len() <= 1, "{name} is there {} times", values.len());
-    values
-        .first()
-        .map(|value| value.to_str().expect("a field value is text"))
+    values.first().map(|value| value.to_str().expect("a field value is text"))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -43,11 +43,7 @@ impl Keyturn {
         }
         arguments.extend(further.iter().map(|&argument| argument.to_owned()));
         let process = Process::start(role, Path::new(PROGRAM), arguments);
-        Self {
-            auth,
-            health: HttpClient::new(health),
-            process,
-        }
+        Self { auth, health: HttpClient::new(health), process }
     }
 
     /// Waits until its readiness endpoint answers 200.
@@ -57,11 +53,7 @@ impl Keyturn {
                 return Err(format!("it has ended with {status}"));
             }
             let answer = self.health.get("/readyz", &[]).await?;
-            if answer.status.is_success() {
-                Ok(())
-            } else {
-                Err(answer.body)
-            }
+            if answer.status.is_success() { Ok(()) } else { Err(answer.body) }
         })
         .await;
     }

@@ -17,30 +17,18 @@ impl Nginx {
     /// Starts nginx with `http` inside its `http { }`; `{listen}` there becomes the address to listen on.
     pub(crate) async fn start(http: &str) -> Self {
         let folder = scratch("nginx");
-        std::fs::create_dir(&folder)
-            .unwrap_or_else(|error| panic!("creating {}: {error}", folder.display()));
+        std::fs::create_dir(&folder).unwrap_or_else(|error| panic!("creating {}: {error}", folder.display()));
         let address = ports::free();
         let configuration = configuration(&folder, &http.replace("{listen}", &address.to_string()));
         let file = folder.join("main.conf");
-        std::fs::write(&file, configuration)
-            .unwrap_or_else(|error| panic!("writing {}: {error}", file.display()));
-        let arguments = [
-            Path::new("-e"),
-            Path::new("stderr"),
-            Path::new("-p"),
-            &folder,
-            Path::new("-c"),
-            &file,
-        ];
+        std::fs::write(&file, configuration).unwrap_or_else(|error| panic!("writing {}: {error}", file.display()));
+        let arguments = [Path::new("-e"), Path::new("stderr"), Path::new("-p"), &folder, Path::new("-c"), &file];
         let mut process = Process::start("nginx", &tool("nginx"), arguments);
         eventually("nginx listens", async || {
             if let Some(status) = process.status() {
                 return Err(format!("it has ended with {status}: {}", process.log()));
             }
-            tokio::net::TcpStream::connect(address)
-                .await
-                .map(drop)
-                .map_err(|error| error.to_string())
+            tokio::net::TcpStream::connect(address).await.map(drop).map_err(|error| error.to_string())
         })
         .await;
         Self { address, process }
@@ -87,11 +75,7 @@ impl Drop for Nginx {
 /// Every path that nginx writes to lies in `folder`, so that it needs no rights and meets no other nginx.
 fn configuration(folder: &Path, http: &str) -> String {
     let mut text = String::from("daemon off;\nworker_processes 1;\n");
-    let _ = write!(
-        text,
-        "pid {}/nginx.pid;\nerror_log stderr warn;\n",
-        folder.display()
-    );
+    let _ = write!(text, "pid {}/nginx.pid;\nerror_log stderr warn;\n", folder.display());
     text.push_str("events { worker_connections 4096; }\nhttp {\naccess_log off;\n");
     for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
         let _ = writeln!(text, "{kind}_temp_path {}/{kind};", folder.display());

@@ -9,9 +9,8 @@ const FIRST: u16 = 10_000;
 const COUNT: u16 = 9_000;
 
 // Test processes that run at once begin at different places.
-static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
-    AtomicU16::new(u16::try_from(std::process::id() * 97 % u32::from(COUNT)).unwrap_or(0))
-});
+static NEXT: LazyLock<AtomicU16> =
+    LazyLock::new(|| AtomicU16::new(u16::try_from(std::process::id() * 97 % u32::from(COUNT)).unwrap_or(0)));
 
 /// An address on which nothing listens, given out only once by this process.
 pub(crate) fn free() -> SocketAddr {

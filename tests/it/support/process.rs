@@ -23,14 +23,9 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `program`; stdout and stderr go to one file, which is shown if the test fails.
-    pub(crate) fn start<A: AsRef<OsStr>>(
-        name: &str,
-        program: &Path,
-        arguments: impl IntoIterator<Item = A>,
-    ) -> Self {
+    pub(crate) fn start<A: AsRef<OsStr>>(name: &str, program: &Path, arguments: impl IntoIterator<Item = A>) -> Self {
         let log = scratch(&format!("{name}.log"));
-        let output = File::create(&log)
-            .unwrap_or_else(|error| panic!("creating {}: {error}", log.display()));
+        let output = File::create(&log).unwrap_or_else(|error| panic!("creating {}: {error}", log.display()));
         let child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
@@ -38,18 +33,12 @@ impl Process {
             .stderr(output)
             .spawn()
             .unwrap_or_else(|error| panic!("starting {}: {error}", program.display()));
-        Self {
-            name: name.to_owned(),
-            child,
-            log,
-            ended: None,
-        }
+        Self { name: name.to_owned(), child, log, ended: None }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal)
-            .unwrap_or_else(|error| panic!("sending {signal:?} to {}: {error}", self.name));
+        kill_process(pid, signal).unwrap_or_else(|error| panic!("sending {signal:?} to {}: {error}", self.name));
     }
 
     /// How it ended, if it has.
@@ -63,10 +52,7 @@ impl Process {
     /// Waits until it has ended by itself.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let what = format!("{} ends", self.name);
-        eventually(&what, async || {
-            self.status().ok_or_else(|| "still running".to_owned())
-        })
-        .await
+        eventually(&what, async || self.status().ok_or_else(|| "still running".to_owned())).await
     }
 
     /// As [`Process::ended`], for code that cannot await; the caller has told it to end.
@@ -81,10 +67,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    #[expect(
-        clippy::print_stderr,
-        reason = "the test runner shows it for failed tests only"
-    )]
+    #[expect(clippy::print_stderr, reason = "the test runner shows it for failed tests only")]
     fn drop(&mut self) {
         if self.status().is_none() {
             // SIGKILL ends a stopped process too.
@@ -92,12 +75,7 @@ impl Drop for Process {
             let _ = self.child.wait();
         }
         if std::thread::panicking() {
-            eprintln!(
-                "---- {} ({}) ----\n{}",
-                self.name,
-                self.log.display(),
-                self.log()
-            );
+            eprintln!("---- {} ({}) ----\n{}", self.name, self.log.display(), self.log());
         }
     }
 }
@@ -107,25 +85,21 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("unnamed").replace("::", "-");
     let number = STARTED.fetch_add(1, Ordering::Relaxed);
-    let folder =
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{test}", std::process::id()));
-    std::fs::create_dir_all(&folder)
-        .unwrap_or_else(|error| panic!("creating {}: {error}", folder.display()));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{test}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("creating {}: {error}", folder.display()));
     folder.join(format!("{number}-{name}"))
 }
 
 /// Where `tool` of the pinned tools is.
 pub(crate) fn tool(tool: &str) -> PathBuf {
-    let path = std::env::split_paths(env_path().as_os_str())
-        .map(|folder| folder.join(tool))
-        .find(|file| file.is_file());
-    path.unwrap_or_else(|| panic!("{tool} is not in PATH; run the tests with `make test` or `tests/cluster/run.sh cargo test`"))
+    let path =
+        std::env::split_paths(env_path().as_os_str()).map(|folder| folder.join(tool)).find(|file| file.is_file());
+    path.unwrap_or_else(|| {
+        panic!("{tool} is not in PATH; run the tests with `make test` or `tests/cluster/run.sh cargo test`")
+    })
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "where programs are is the environment's to say"
-)]
+#[expect(clippy::disallowed_methods, reason = "where programs are is the environment's to say")]
 fn env_path() -> std::ffi::OsString {
     std::env::var_os("PATH").unwrap_or_default()
 }

@@ -10,10 +10,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 ///
 /// # Panics
 /// After 60 seconds, with `what` was waited for and what was seen last.
-pub(crate) async fn eventually<T>(
-    what: &str,
-    mut look: impl AsyncFnMut() -> Result<T, String>,
-) -> T {
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut seen = "nothing yet".to_owned();
     loop {
