@@ -181,8 +181,28 @@ fn filled(digests: &[Digest]) -> Index {
     index
 }
 
+/// Nanoseconds per judgement of every batch: on a machine that others use too, the quickest tenth tells what a
+/// judgement costs and the rest what the others do.
+#[derive(Default)]
+struct Spread(Vec<f64>);
+
+impl Spread {
+    fn print(mut self, name: &str) {
+        self.0.sort_unstable_by(f64::total_cmp);
+        let quantile = |tenths: usize| self.0.get(self.0.len() * tenths / 10).copied().unwrap_or(f64::NAN);
+        let [low, middle, high] = [1, 5, 9].map(quantile);
+        println!("{name}: p10 {low:.0} ns, p50 {middle:.0} ns, p90 {high:.0} ns over batches of {BATCH}");
+    }
+}
+
 /// Times `judge` for things that `prepare` makes of numbers drawn uniformly below `size`, a batch at a time.
-fn drawn<T>(bencher: &mut Bencher<'_>, size: usize, prepare: impl Fn(usize) -> T, mut judge: impl FnMut(&T)) {
+fn drawn<T>(
+    bencher: &mut Bencher<'_>,
+    spread: &mut Spread,
+    size: usize,
+    mut prepare: impl FnMut(usize) -> T,
+    mut judge: impl FnMut(&T),
+) {
     let mut random = Random(1);
     let mut batch = Vec::with_capacity(BATCH);
     bencher.iter_custom(|iterations| {
@@ -193,27 +213,35 @@ fn drawn<T>(bencher: &mut Bencher<'_>, size: usize, prepare: impl Fn(usize) -> T
             batch.extend((0..left.min(BATCH)).map(|_| prepare(random.below(size))));
             let start = WallTime.start();
             batch.iter().for_each(&mut judge);
-            total += WallTime.end(start);
+            let elapsed = WallTime.end(start);
+            if batch.len() == BATCH {
+                spread.0.push(elapsed.as_secs_f64() * 1e9 / BATCH as f64);
+            }
+            total += elapsed;
             left -= batch.len();
         }
         total
     });
 }
 
-/// The value of an Authorization header, and the address that the key with that number may be used from.
+/// A request as far as requests differ.
 struct Presented {
     authorization: String,
     client: IpAddr,
+    now: Timestamp,
 }
 
-fn presented(strings: &[String]) -> impl Fn(usize) -> Presented {
-    |at| Presented {
-        authorization: format!("Bearer {}", strings[at]),
-        client: [10, (at / 256 % 256) as u8, (at % 256) as u8, 9].into(),
+/// Requests with these strings, a microsecond apart, each from where its key may be used.
+fn presented(strings: &[String]) -> impl FnMut(usize) -> Presented {
+    let mut now = Timestamp::from_second(1_000_000_000).unwrap();
+    move |at| {
+        now += Duration::from_micros(1);
+        let authorization = format!("Bearer {}", strings[at]);
+        Presented { authorization, client: [10, (at / 256 % 256) as u8, (at % 256) as u8, 9].into(), now }
     }
 }
 
-fn verify(engine: &Engine, presented: &Presented, now: Timestamp) -> Option<Denial> {
+fn verify(engine: &Engine, presented: &Presented) -> Option<Denial> {
     let headers = [("host", "example.com"), ("authorization", &*presented.authorization)];
     let request = Request {
         namespace: "speech",
@@ -226,7 +254,7 @@ fn verify(engine: &Engine, presented: &Presented, now: Timestamp) -> Option<Deni
         }),
         headers: &headers[..],
     };
-    engine.verify(&request, now, Duration::from_secs(1)).denial
+    engine.verify(&request, presented.now, Duration::from_secs(1)).denial
 }
 
 fn engine_verify(criterion: &mut Criterion) {
@@ -237,32 +265,32 @@ fn engine_verify(criterion: &mut Criterion) {
         let strings: Vec<_> = (0..size).map(|_| string(&mut random)).collect();
         let digests: Vec<_> = strings.iter().map(|string| pepper.digest_of(string.as_bytes())).collect();
         let engine = engine(filled(&digests), &pepper);
-        let mut now = Timestamp::from_second(1_000_000_000).unwrap();
-        let mut tick = || {
-            now += Duration::from_micros(1);
-            now
-        };
-        group.bench_function(BenchmarkId::new("verify", size), |bencher| {
-            let judge = |key: &Presented| assert_eq!(verify(&engine, key, tick()), None);
-            drawn(bencher, size, presented(&strings), judge);
-        });
         let unknown: Vec<_> = (0..size).map(|_| string(&mut random)).collect();
-        group.bench_function(BenchmarkId::new("verify an unknown key", size), |bencher| {
-            let judge = |key: &Presented| assert!(verify(&engine, key, tick()).is_some());
-            drawn(bencher, size, presented(&unknown), judge);
+        let map: HashMap<_, _, RandomState> = digests.iter().copied().zip(0..).collect();
+        let mut bench = |name: &str, run: &mut dyn FnMut(&mut Bencher<'_>, &mut Spread)| {
+            let mut spread = Spread::default();
+            group.bench_function(BenchmarkId::new(name, size), |bencher| run(bencher, &mut spread));
+            spread.print(&format!("{name}/{size}"));
+        };
+        bench("verify", &mut |bencher, spread| {
+            let judge = |key: &Presented| assert_eq!(verify(&engine, key), None);
+            drawn(bencher, spread, size, presented(&strings), judge);
         });
-        group.bench_function(BenchmarkId::new("digest alone", size), |bencher| {
+        bench("verify an unknown key", &mut |bencher, spread| {
+            let judge = |key: &Presented| assert!(verify(&engine, key).is_some());
+            drawn(bencher, spread, size, presented(&unknown), judge);
+        });
+        bench("digest alone", &mut |bencher, spread| {
             let judge = |key: &String| {
                 black_box(pepper.digest_of(key.as_bytes()));
             };
-            drawn(bencher, size, |at| strings[at].clone(), judge);
+            drawn(bencher, spread, size, |at| strings[at].clone(), judge);
         });
-        let map: HashMap<_, _, RandomState> = digests.iter().copied().zip(0..).collect();
-        group.bench_function(BenchmarkId::new("HashMap look-up alone", size), |bencher| {
+        bench("HashMap look-up alone", &mut |bencher, spread| {
             let judge = |digest: &Digest| {
                 black_box(map.get(digest));
             };
-            drawn(bencher, size, |at| digests[at], judge);
+            drawn(bencher, spread, size, |at| digests[at], judge);
         });
     }
     group.finish();

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use smallvec::SmallVec;
 
 /// A string that is neither an address nor a range in CIDR notation.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -12,7 +13,10 @@ pub struct AddressError(pub String);
 /// Addresses and ranges, IPv4 and IPv6. Host bits of a range are masked; an IPv4-mapped IPv6 range counts as
 /// the IPv4 range that it maps (RFC 4291, section 2.5.5.2). Empty admits every address.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct AddressSet(Box<[IpNet]>);
+pub struct AddressSet(
+    /// Most keys that have a range have one: it lies where the key does.
+    SmallVec<[IpNet; 1]>,
+);
 
 impl AddressSet {
     /// Parses every entry.
@@ -27,7 +31,7 @@ impl AddressSet {
         };
         let mut nets = entries.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         nets = IpNet::aggregate(&nets);
-        Ok(Self(nets.into()))
+        Ok(Self(SmallVec::from_slice(&nets)))
     }
 
     /// Whether there is no restriction.

@@ -13,8 +13,6 @@ use super::entry::{Entry, Identity};
 use super::gate::Gate;
 use super::index::Index;
 use super::request::{Headers, Original, Request};
-use super::terms::{Granted, Judged};
-use crate::core::acceptance::Reason;
 use crate::core::digest::{Digest, Pepper};
 use crate::core::path;
 use crate::core::policy::{Api, Preflight, Unmatched};
@@ -79,16 +77,17 @@ impl Engine {
         if !self.gate.is_open(monotonic) {
             return Err(Denial::new(Code::Unavailable, "what is known is not fresh"));
         }
-        let Some(api) = self.index.api(request.namespace, request.api) else {
+        let view = self.index.view();
+        let Some(api) = view.api(request.namespace, request.api) else {
             return Err(Denial::new(Code::ApiNotFound, "there is no such ProtectedApi"));
         };
         let Some(api) = api else {
             return Err(Denial::new(Code::Unavailable, "the ProtectedApi is not accepted"));
         };
-        let api = &*verdict.api.insert(api);
+        verdict.api = Some(Arc::clone(api));
         let original = request.original.map_err(|cause| Denial::new(Code::BadRequest, cause))?;
         let matched = matched(api, request.route, &original)?;
-        if let Matched::Route(route) = &matched {
+        if let Matched::Route(route) = matched {
             verdict.route = Some(Arc::clone(route));
         }
         if matched.is_public() || is_free_preflight(api, &original, request.headers) {
@@ -97,45 +96,43 @@ impl Engine {
         let presented = credentials::find(api, request.headers, original.target)
             .map_err(|none| Denial::new(Code::Unauthorized, none.as_str()))?;
         let digest = self.pepper.digest_of(presented.bytes());
-        let known = self.index.find(&digest).filter(|entry| entry.belongs_to(api));
+        let known = view.key(&digest).filter(|entry| entry.belongs_to(api));
         let Some(entry) = known else {
             return Err(Denial::new(Code::Unauthorized, "no key of this API has this string"));
         };
-        let judged = entry.judged();
-        let presented =
-            Use { entry: &entry, judged: &judged, digest: &digest, api, original: &original, matched: &matched, now };
+        let presented = Use { entry: &entry, digest: &digest, api, original: &original, matched: &matched, now };
         let outcome = presented.check_and_charge(&mut verdict.limit);
         let version = entry.version(&digest).unwrap_or_default();
-        verdict.identity = Some(Identity { entry, judged, version });
+        verdict.identity = Some(Identity { entry, version });
         outcome
     }
 }
 
 /// Where a request goes.
-enum Matched {
-    Route(Arc<Route>),
+enum Matched<'a> {
+    Route(&'a Arc<Route>),
     /// Nowhere in particular, and any key may.
     Anything,
     /// Nowhere, and nobody may.
     Nothing(&'static str),
 }
 
-impl Matched {
+impl Matched<'_> {
     fn is_public(&self) -> bool {
         matches!(self, Self::Route(route) if route.public)
     }
 }
 
-fn matched(api: &Api, named: Option<&str>, original: &Original<'_>) -> Result<Matched, Denial> {
+fn matched<'a>(api: &'a Api, named: Option<&str>, original: &Original<'_>) -> Result<Matched<'a>, Denial> {
     if let Some(name) = named {
-        let route = api.routes.by_name(name).cloned();
+        let route = api.routes.by_name(name);
         return Ok(route.map_or(Matched::Nothing("the API has no route of this name"), Matched::Route));
     }
     if api.routes.is_empty() {
         return Ok(Matched::Anything);
     }
     let path = path::of_target(original.target).map_err(|cause| Denial::new(Code::BadRequest, cause.as_str()))?;
-    let route = api.routes.find(original.method, &path).cloned();
+    let route = api.routes.find(original.method, &path);
     Ok(match (route, api.unmatched) {
         (Some(route), _) => Matched::Route(route),
         (None, Unmatched::RequireKey) => Matched::Anything,
@@ -156,11 +153,10 @@ fn is_free_preflight<H: Headers + ?Sized>(api: &Api, original: &Original<'_>, he
 /// A known key in use.
 struct Use<'a> {
     entry: &'a Entry,
-    judged: &'a Option<Arc<Judged>>,
     digest: &'a Digest,
     api: &'a Api,
     original: &'a Original<'a>,
-    matched: &'a Matched,
+    matched: &'a Matched<'a>,
     now: Timestamp,
 }
 
@@ -168,7 +164,7 @@ impl Use<'_> {
     /// Checks the key and its use, then charges its limits; tells how they stand in any case.
     fn check_and_charge(&self, state: &mut Option<LimitState>) -> Result<(), Denial> {
         let checked = self.check();
-        let Ok(granted) = self.granted() else {
+        let Ok(granted) = self.entry.granted() else {
             return checked;
         };
         let counters = &self.entry.counters;
@@ -192,7 +188,7 @@ impl Use<'_> {
         if entry.is_revoked() {
             return deny(Code::Revoked, "the key is revoked");
         }
-        let granted = self.granted().map_err(|reason| Denial::new(Code::NotAccepted, reason.as_str()))?;
+        let granted = entry.granted().map_err(|reason| Denial::new(Code::NotAccepted, reason.as_str()))?;
         if !entry.is_enabled() {
             return deny(Code::Disabled, "the key is disabled");
         }
@@ -211,14 +207,6 @@ impl Use<'_> {
                 }
                 _ => Ok(()),
             },
-        }
-    }
-
-    fn granted(&self) -> Result<&Granted, Reason> {
-        match (self.entry.rejection(), self.judged.as_deref()) {
-            (Some(rejection), _) | (None, Some(Err(rejection))) => Err(rejection.reason),
-            (None, Some(Ok(granted))) => Ok(granted),
-            (None, None) => Err(Reason::Invalid),
         }
     }
 }

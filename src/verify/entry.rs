@@ -3,14 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::Guard;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
 use super::index::{KeyRecord, KeyVersion};
 use super::limits::Counters;
-use super::terms::{Granted, Judged, Terms};
-use crate::core::acceptance::{self, Rejection};
+use super::terms::{Granted, Terms};
+use crate::core::acceptance::{self, Reason, Rejection};
 use crate::core::address::AddressSet;
 use crate::core::digest::Digest;
 use crate::core::key::Environment;
@@ -45,7 +44,7 @@ impl From<&KeyVersion> for Version {
 }
 
 /// One ApiKey with everything that judging needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry {
     versions: SmallVec<[Version; 1]>,
     enabled: bool,
@@ -163,21 +162,29 @@ impl Entry {
 
     /// Whether the key is one of that API's. One that says nothing intelligible passes, to be refused by name.
     pub(super) fn belongs_to(&self, api: &Api) -> bool {
-        self.terms.as_ref().is_none_or(|terms| *terms.api() == api.name)
+        self.terms.as_ref().is_none_or(|terms| terms.api == api.name)
     }
 
-    /// What its terms are granted; `None` if it has none.
-    pub(super) fn judged(&self) -> Option<Arc<Judged>> {
-        self.terms.as_ref().map(|terms| Guard::into_inner(terms.judged()))
+    pub(super) fn terms(&self) -> Option<&Arc<Terms>> {
+        self.terms.as_ref()
+    }
+
+    /// The same key after a change of policy.
+    pub(super) fn with_terms(&self, terms: Arc<Terms>) -> Self {
+        Self { terms: Some(terms), ..self.clone() }
+    }
+
+    /// What the key is granted, or why it can't be honoured.
+    pub(super) fn granted(&self) -> Result<&Granted, Reason> {
+        match (&self.rejection, self.terms.as_deref()) {
+            (Some(rejection), _) => Err(rejection.reason),
+            (None, Some(terms)) => terms.judged.as_ref().map_err(|rejection| rejection.reason),
+            (None, None) => Err(Reason::Invalid),
+        }
     }
 
     pub(super) fn is_revoked(&self) -> bool {
         self.revoked
-    }
-
-    /// What is wrong with the key alone, whatever its terms are.
-    pub(super) fn rejection(&self) -> Option<&Rejection> {
-        self.rejection.as_deref()
     }
 
     pub(super) fn is_enabled(&self) -> bool {
@@ -210,7 +217,6 @@ fn visible(character: char) -> char {
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub(super) entry: Arc<Entry>,
-    pub(super) judged: Option<Arc<Judged>>,
     pub(super) version: u32,
 }
 
@@ -230,17 +236,13 @@ impl Identity {
     /// Name of the tier; empty if there is none.
     #[must_use]
     pub fn tier(&self) -> &str {
-        let tier = self.granted().and_then(|granted| granted.tier.as_deref());
+        let tier = self.entry.granted().ok().and_then(|granted| granted.tier.as_deref());
         tier.map_or("", |tier| &*tier.name)
     }
 
     /// Scopes separated by spaces, at most 2 KiB of whole ones; empty unless the API asks for them.
     #[must_use]
     pub fn scopes(&self) -> &str {
-        self.granted().map_or("", |granted| &*granted.scopes_text)
-    }
-
-    fn granted(&self) -> Option<&Granted> {
-        self.judged.as_deref()?.as_ref().ok()
+        self.entry.granted().map_or("", |granted| &*granted.scopes_text)
     }
 }

@@ -10,12 +10,12 @@ use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
 use super::entry::{Entry, Shared};
-use super::limits::{Counters, Limits};
+use super::limits::Counters;
 use super::terms::{Ask, Terms};
 use crate::core::acceptance::Rejection;
 use crate::core::digest::Digest;
@@ -57,12 +57,36 @@ type Apis = HashMap<Arc<str>, HashMap<Arc<str>, Option<Arc<Api>>, RandomState>, 
 /// The keys and APIs that requests are judged by.
 #[derive(Debug, Default)]
 pub struct Index {
-    keys: ArcSwap<Keys>,
-    apis: ArcSwap<Apis>,
+    known: ArcSwap<Known>,
     /// ApiKeys known, with or without digests.
     count: AtomicUsize,
     /// For writers only.
     book: Mutex<Book>,
+}
+
+/// What readers see. Single keys come and go in `keys`; whatever concerns many is replaced as a whole.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    apis: Arc<Apis>,
+    keys: Arc<Keys>,
+}
+
+/// What is known at the moment of one request.
+#[derive(Debug)]
+pub struct View(Guard<Arc<Known>>);
+
+impl View {
+    /// The API of that name; `Some(None)` if it is known but not accepted.
+    #[must_use]
+    pub fn api(&self, namespace: &str, name: &str) -> Option<Option<&Arc<Api>>> {
+        self.0.apis.get(namespace)?.get(name).map(Option::as_ref)
+    }
+
+    /// The key with that digest.
+    #[must_use]
+    pub fn key(&self, digest: &Digest) -> Option<Arc<Entry>> {
+        self.0.keys.pin().get(digest).cloned()
+    }
 }
 
 /// What writers need to know besides.
@@ -77,16 +101,10 @@ struct Book {
 }
 
 impl Index {
-    /// The API of that name; `Some(None)` if it is known but not accepted.
+    /// What is known now.
     #[must_use]
-    pub fn api(&self, namespace: &str, name: &str) -> Option<Option<Arc<Api>>> {
-        self.apis.load().get(namespace)?.get(name).cloned()
-    }
-
-    /// The key with that digest.
-    #[must_use]
-    pub fn find(&self, digest: &Digest) -> Option<Arc<Entry>> {
-        self.keys.load().pin().get(digest).cloned()
+    pub fn view(&self) -> View {
+        View(self.known.load())
     }
 
     /// ApiKeys known, with or without digests.
@@ -106,7 +124,7 @@ impl Index {
         let mut book = self.write();
         let before = book.by_uid.get(&*record.uid).map(|known| Arc::clone(&known.0));
         let entry = book.enter(record, before.as_deref());
-        let keys = self.keys.load();
+        let keys = Arc::clone(&self.known.load().keys);
         for digest in entry.digests() {
             book.claim(&keys, digest, &entry);
         }
@@ -125,7 +143,7 @@ impl Index {
         let Some(ByUid(entry)) = book.by_uid.take(uid) else {
             return;
         };
-        let keys = self.keys.load();
+        let keys = Arc::clone(&self.known.load().keys);
         for digest in entry.digests() {
             book.release(&keys, digest, uid);
         }
@@ -147,7 +165,7 @@ impl Index {
                 book.claim(&keys, digest, &entry);
             }
         }
-        self.keys.store(Arc::new(keys));
+        self.replace(|known| known.keys = Arc::new(keys));
         self.count.store(book.by_uid.len(), Ordering::Relaxed);
         drop(known);
         book.forget_unused();
@@ -162,11 +180,14 @@ impl Index {
             let api = api.as_ref().ok().map(Arc::clone);
             apis.entry(Arc::clone(&name.namespace)).or_default().insert(Arc::clone(&name.name), api);
         }
-        self.apis.store(Arc::new(apis));
-        book.forget_unused();
-        for terms in book.terms.values() {
-            terms.judge_again(&book.policies);
-        }
+        self.replace(|known| known.apis = Arc::new(apis));
+        book.judge_anew(&self.known.load().keys);
+    }
+
+    fn replace(&self, change: impl FnOnce(&mut Known)) {
+        let mut known = Known::clone(&self.known.load());
+        change(&mut known);
+        self.known.store(Arc::new(known));
     }
 
     fn write(&self) -> MutexGuard<'_, Book> {
@@ -197,9 +218,30 @@ impl Book {
         if self.terms.len() == self.terms.capacity() {
             self.forget_unused();
         }
-        let terms = Arc::new(Terms::new(ask.clone(), &self.policies));
+        let terms = Arc::new(Terms::new(&ask, &self.policies));
         self.terms.insert(ask, Arc::clone(&terms));
         terms
+    }
+
+    /// Judges every claim anew and replaces the keys for which that makes a difference.
+    fn judge_anew(&mut self, keys: &Keys) {
+        self.forget_unused();
+        let mut changed: HashMap<_, _, RandomState> = HashMap::default();
+        for (ask, terms) in &mut self.terms {
+            if let Some(anew) = terms.anew(ask, &self.policies) {
+                let before = std::mem::replace(terms, Arc::new(anew));
+                changed.insert(Arc::as_ptr(&before), Arc::clone(terms));
+            }
+        }
+        let anew_of = |entry: &Entry| entry.terms().and_then(|terms| changed.get(&Arc::as_ptr(terms)));
+        let concerned =
+            self.by_uid.iter().filter_map(|ByUid(entry)| Some(entry.with_terms(Arc::clone(anew_of(entry)?))));
+        for entry in concerned.map(Arc::new).collect::<Vec<_>>() {
+            for digest in entry.digests() {
+                self.claim(keys, digest, &entry);
+            }
+            self.by_uid.replace(ByUid(entry));
+        }
     }
 
     fn intern(&mut self, text: &Arc<str>) -> Arc<str> {
@@ -266,9 +308,8 @@ fn counters(terms: Option<&Terms>, before: Option<&Entry>) -> Arc<Counters> {
     if let Some(before) = before {
         return Arc::clone(&before.counters);
     }
-    let judged = terms.map(Terms::judged);
-    let granted = judged.as_ref().and_then(|judged| judged.as_ref().as_ref().ok());
-    let limits = granted.map_or_else(|| Arc::new(Limits::default()), |granted| Arc::clone(&granted.limits));
+    let granted = terms.and_then(|terms| terms.judged.as_ref().ok());
+    let limits = granted.map_or_else(Arc::default, |granted| Arc::clone(&granted.limits));
     Arc::new(Counters::new(limits))
 }
 
@@ -322,15 +363,15 @@ mod tests {
 
     /// The uid of the key with that string.
     fn holder(index: &Index, seed: u8) -> Option<String> {
-        index.find(&version(1, seed, Current).digest).map(|entry| entry.uid().to_owned())
+        index.view().key(&version(1, seed, Current).digest).map(|entry| entry.uid().to_owned())
     }
 
     fn scopes(index: &Index, seed: u8) -> Result<Vec<String>, String> {
-        let entry = index.find(&version(1, seed, Current).digest).unwrap();
-        match &*entry.judged().unwrap() {
-            Ok(granted) => Ok(granted.scopes.iter().map(str::to_owned).collect()),
-            Err(rejection) => Err(rejection.reason.to_string()),
-        }
+        let entry = index.view().key(&version(1, seed, Current).digest).unwrap();
+        entry
+            .granted()
+            .map(|granted| granted.scopes.iter().map(str::to_owned).collect())
+            .map_err(|reason| reason.to_string())
     }
 
     #[test]
@@ -415,7 +456,7 @@ mod tests {
             policies.apis.clear();
         });
         assert_eq!(scopes(&index, 2), Err("ApiNotFound".to_owned()));
-        assert!(index.api("speech", "transcripts").is_none());
+        assert!(index.view().api("speech", "transcripts").is_none());
     }
 
     #[test]
@@ -427,9 +468,8 @@ mod tests {
         };
         let index = with(vec![limited()]);
         let charge = |expected| {
-            let entry = index.find(&version(1, 1, Current).digest).unwrap();
-            let judged = entry.judged().unwrap();
-            let limits = &judged.as_ref().as_ref().unwrap().limits;
+            let entry = index.view().key(&version(1, 1, Current).digest).unwrap();
+            let limits = &entry.granted().unwrap().limits;
             let remaining = entry.counters.charge(limits, at(0), 1).closest.map(|state| state.remaining);
             assert_eq!(remaining, Some(expected));
         };

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Guard};
-
 use super::limits::Limits;
 use crate::core::acceptance::{self, Claim, Rejection};
 use crate::core::policy::{Key, ObjectName, Policies, RateLimit, Tier};
@@ -40,7 +38,7 @@ impl From<&Key> for Ask {
 }
 
 /// What is granted to an [`Ask`].
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Granted {
     pub(super) tier: Option<Arc<Tier>>,
     pub(super) scopes: ScopeSet,
@@ -49,39 +47,30 @@ pub(super) struct Granted {
     pub(super) scopes_text: Box<str>,
 }
 
-pub(super) type Judged = Result<Granted, Rejection>;
+type Judged = Result<Granted, Rejection>;
 
-/// A claim with its judgement, which is replaced when policies change.
+/// A claim's judgement by the policies of the moment.
 #[derive(Debug)]
 pub(super) struct Terms {
-    ask: Ask,
-    judged: ArcSwap<Judged>,
+    pub(super) api: ObjectName,
+    pub(super) judged: Judged,
 }
 
 impl Terms {
-    pub(super) fn new(ask: Ask, policies: &Policies) -> Self {
-        let judged = ArcSwap::from_pointee(judge(&ask, policies));
-        Self { ask, judged }
+    pub(super) fn new(ask: &Ask, policies: &Policies) -> Self {
+        Self { api: ask.api.clone(), judged: judge(ask, policies) }
     }
 
-    pub(super) fn api(&self) -> &ObjectName {
-        &self.ask.api
-    }
-
-    /// What holds at the moment.
-    pub(super) fn judged(&self) -> Guard<Arc<Judged>> {
-        self.judged.load()
-    }
-
-    pub(super) fn judge_again(&self, policies: &Policies) {
-        let mut judged = judge(&self.ask, policies);
-        if let (Ok(new), Ok(old)) = (&mut judged, &**self.judged.load())
+    /// The judgement by other policies, if it differs.
+    pub(super) fn anew(&self, ask: &Ask, policies: &Policies) -> Option<Self> {
+        let mut judged = judge(ask, policies);
+        if let (Ok(new), Ok(old)) = (&mut judged, &self.judged)
             && new.limits == old.limits
         {
             // The same list lets counters see at a glance that nothing has changed.
             new.limits = Arc::clone(&old.limits);
         }
-        self.judged.store(Arc::new(judged));
+        (judged != self.judged).then(|| Self { api: self.api.clone(), judged })
     }
 }
 

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::core::acceptance::Rejection;
+use crate::core::acceptance::{Reason, Rejection};
 use crate::core::address::AddressSet;
 use crate::core::rotation::VersionState;
 use crate::core::route::Routes;
