@@ -14,6 +14,7 @@ mod backoff;
 mod convert;
 mod lease;
 mod pepper;
+mod progress;
 mod watch;
 
 use std::fmt::Debug;
@@ -28,6 +29,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch as channel};
 use tokio_util::sync::CancellationToken;
 
+use crate::resources::{ApiKey, ApiKeyRole, ApiKeyTier, ProtectedApi};
 use crate::verify::engine::Engine;
 use crate::verify::gate::Gate;
 use crate::verify::index::Index;
@@ -153,6 +155,10 @@ impl Feed {
             watch::follow(self.api(), reports.clone(), Update::Apis),
             watch::follow(self.api(), reports.clone(), Update::Tiers),
             watch::follow(self.api(), reports, Update::Roles),
+            progress::ask_for::<ApiKey>(self.api()),
+            progress::ask_for::<ProtectedApi>(self.api()),
+            progress::ask_for::<ApiKeyTier>(self.api()),
+            progress::ask_for::<ApiKeyRole>(self.api()),
             applying,
         );
     }
