@@ -132,8 +132,7 @@ start_etcd() {
   client=$(free_port)
   peer=$(free_port)
   etcd_url=http://127.0.0.1:$client
-  # Nothing in it outlives the run, so nothing need reach the disk. The notifications are what kubeadm sets:
-  # without them a quiet kind's watch sees no bookmark for ten minutes.
+  # Nothing in it outlives the run, so nothing need reach the disk.
   server etcd --data-dir "$work/etcd" --unsafe-no-fsync --log-level warn \
     --listen-client-urls "$etcd_url" --advertise-client-urls "$etcd_url" \
     --listen-peer-urls "http://127.0.0.1:$peer" --initial-advertise-peer-urls "http://127.0.0.1:$peer" \
