@@ -20,17 +20,19 @@ mod secrets;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use kube::Client;
+use kube::api::PostParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, controller, watcher};
+use kube::{Client, ResourceExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::resources::ApiKey;
+use crate::resources::names::CONTROLLER_MANAGER;
 use crate::telemetry::chain;
 use apikey::Context;
 use scope::Scope;
@@ -40,6 +42,15 @@ const CONCURRENCY: u16 = 64;
 
 /// How an ApiKey is addressed in the queue. Guarded, so that one that cannot be read disturbs no other.
 type KeyRef = ObjectRef<DeserializeGuard<ApiKey>>;
+
+fn key_ref(key: &ApiKey) -> KeyRef {
+    KeyRef::new(&key.name_any()).within(&key.namespace().unwrap_or_default())
+}
+
+/// How the controller writes.
+fn post_params() -> PostParams {
+    PostParams { field_manager: Some(CONTROLLER_MANAGER.to_owned()), ..PostParams::default() }
+}
 
 /// What the controller works with.
 pub struct Options {

@@ -5,6 +5,8 @@ pub mod acceptance;
 pub mod address;
 pub mod digest;
 pub mod duration;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod key;
 pub mod lifecycle;
 pub mod path;

@@ -11,13 +11,13 @@ mod record;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
-use kube::{Client, ResourceExt as _};
 
-use super::KeyRef;
 use super::judging::Judging;
+use super::key_ref;
 use super::policies::Policies;
 use super::secrets::Secrets;
 use crate::clock;
@@ -75,7 +75,7 @@ pub(super) async fn reconcile(key: Arc<DeserializeGuard<ApiKey>>, context: Arc<C
     let mut observed = gather::gather(&context, key).await.map_err(Error::Gather)?;
     for _ in 0..MOST_STEPS {
         let now = clock::now();
-        observed.known_to_verifiers = is_known_to_verifiers(&context, &observed).await?;
+        ask_verifiers(&context, &mut observed).await?;
         let plan = match observed.world(&context) {
             Some(world) => lifecycle::plan(&world, now),
             // The manifest says something that the schema should have refused: that is told, nothing else.
@@ -89,18 +89,12 @@ pub(super) async fn reconcile(key: Arc<DeserializeGuard<ApiKey>>, context: Arc<C
             Some(Step::AwaitVerifiers { at_most }) => {
                 publish::status(&context, &mut observed, &plan.report, now).await.map_err(Error::Apply)?;
                 context.progress.wait(&observed, clock::since_boot());
-                context.judging.wake_on_progress(key_ref(&observed.object));
                 return Ok(Action::requeue(at_most));
             }
             Some(step) => apply::apply(&context, &mut observed, step, &plan.report, now).await.map_err(Error::Apply)?,
         }
     }
     Err(Error::Endless)
-}
-
-/// How the key is addressed in the queue.
-fn key_ref(object: &ApiKey) -> KeyRef {
-    KeyRef::new(&object.name_any()).within(&object.namespace().unwrap_or_default())
 }
 
 /// When to try again after a failure.
@@ -113,11 +107,14 @@ pub(super) fn retry(key: Arc<DeserializeGuard<ApiKey>>, error: &Error, _: Arc<Co
     Action::requeue(RETRY)
 }
 
-/// Only asked while a version is staged: nothing else waits for verifiers.
-async fn is_known_to_verifiers(context: &Context, observed: &gather::Observed) -> Result<bool, Error> {
-    match (observed.record.versions.staged(), observed.resource_version()) {
-        (Some(_), Some(version)) => context.judging.have_applied(version).await.map_err(Error::Judging),
-        (Some(_), None) => Ok(false),
-        (None, _) => Ok(true),
+/// Asks whether the verifiers know the staged version, until they do: nothing else waits for them.
+async fn ask_verifiers(context: &Context, observed: &mut gather::Observed) -> Result<(), Error> {
+    if observed.record.versions.staged().is_some()
+        && !observed.known_to_verifiers
+        && let Some(version) = observed.resource_version()
+    {
+        let answer = context.judging.have_applied(version, key_ref(&observed.object)).await;
+        observed.known_to_verifiers = answer.map_err(Error::Judging)?;
     }
+    Ok(())
 }

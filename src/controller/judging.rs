@@ -3,9 +3,9 @@
 //! A process lives as long as its Lease is held and was seen to change in the last 30 s. Changes are timed by
 //! this process's own clock since boot: what another machine's clock says proves nothing.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt as _, pin_mut};
@@ -31,7 +31,7 @@ pub(super) struct Judging {
     leases: Api<Lease>,
     known: Mutex<HashMap<String, Process>>,
     /// Keys to look at again when a process has come further.
-    waiting: Mutex<Vec<KeyRef>>,
+    waiting: Mutex<HashSet<KeyRef>>,
     /// When the last consistent list was begun.
     listed: tokio::sync::Mutex<Option<Duration>>,
     read: watch::Sender<bool>,
@@ -64,12 +64,25 @@ impl Process {
 }
 
 impl Judging {
-    /// Whether every living process has applied the ApiKey of this resourceVersion. Asks the API server, so that
-    /// a process that has only just started counts as well; callers that ask at the same time share one list.
+    fn new(leases: Api<Lease>) -> Self {
+        Self {
+            leases,
+            known: Mutex::default(),
+            waiting: Mutex::default(),
+            listed: tokio::sync::Mutex::default(),
+            read: watch::Sender::new(false),
+        }
+    }
+
+    /// Whether every living process has applied the ApiKey of this resourceVersion; if not, the key is woken when
+    /// one of them has come further. Asks the API server, so that a process that has only just started counts as
+    /// well; callers that ask at the same time share one list.
     ///
     /// # Errors
     /// When the Leases cannot be listed.
-    pub(super) async fn have_applied(&self, resource_version: u64) -> Result<bool, kube::Error> {
+    pub(super) async fn have_applied(&self, resource_version: u64, key: KeyRef) -> Result<bool, kube::Error> {
+        // Before asking: progress that is made between the answer and here must not be missed.
+        self.waiting().insert(key.clone());
         let asked = clock::since_boot();
         let mut listed = self.listed.lock().await;
         if listed.is_none_or(|begun| begun < asked) {
@@ -82,15 +95,16 @@ impl Judging {
         drop(listed);
         let now = clock::since_boot();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(known
-            .values()
-            .filter(|process| process.lives(now))
-            .all(|process| process.applied.is_some_and(|applied| applied >= resource_version)))
+        let mut living = known.values().filter(|process| process.lives(now));
+        let have = living.all(|process| process.applied.is_some_and(|applied| applied >= resource_version));
+        if have {
+            self.waiting().remove(&key);
+        }
+        Ok(have)
     }
 
-    /// Wakes this key when some process has come further.
-    pub(super) fn wake_on_progress(&self, key: KeyRef) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+    fn waiting(&self) -> MutexGuard<'_, HashSet<KeyRef>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the Leases have been listed once.
@@ -135,13 +149,7 @@ pub(super) fn follow(
 ) -> Arc<Judging> {
     let leases = Api::<Lease>::namespaced(client.clone(), operator_namespace);
     let events = watcher(leases.clone(), watcher::Config::default().labels(JUDGING_LABEL)).default_backoff();
-    let judging = Arc::new(Judging {
-        leases,
-        known: Mutex::default(),
-        waiting: Mutex::default(),
-        listed: tokio::sync::Mutex::default(),
-        read: watch::Sender::new(false),
-    });
+    let judging = Arc::new(Judging::new(leases));
     let (followed, wake) = (Arc::clone(&judging), wake.clone());
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move {
         pin_mut!(events);
@@ -155,7 +163,7 @@ pub(super) fn follow(
                 Ok(watcher::Event::Delete(lease)) => followed.forget(&lease),
                 Err(error) => warn!(error = chain(&error), "watching Leases failed; it is tried again"),
             }
-            let waiting = std::mem::take(&mut *followed.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            let waiting = std::mem::take(&mut *followed.waiting());
             for key in waiting {
                 // Nobody listens any more once the controller stops.
                 let _ = wake.send(key);
@@ -163,4 +171,51 @@ pub(super) fn follow(
         }
     }));
     judging
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{OnceLock, Weak};
+
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    fn leases(applied: &str) -> Vec<u8> {
+        let lease = json!({
+            "metadata": {"name": "verifier", "resourceVersion": applied, "annotations": {APPLIED_ANNOTATION: applied}},
+            "spec": {"holderIdentity": "verifier"},
+        });
+        let list =
+            json!({"apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "metadata": {}, "items": [lease]});
+        serde_json::to_vec(&list).unwrap()
+    }
+
+    /// Progress that is made while the answer is on its way would otherwise wake nobody.
+    #[tokio::test]
+    async fn a_key_waits_from_before_the_leases_are_asked_for_until_it_is_known() {
+        let judging: Arc<OnceLock<Weak<Judging>>> = Arc::default();
+        let (asked, applied) = (Arc::clone(&judging), Arc::new(Mutex::new("6")));
+        let answer = Arc::clone(&applied);
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let judging = asked.get().and_then(Weak::upgrade).expect("the test holds it");
+            assert_eq!(judging.waiting().len(), 1, "the key waits already");
+            let response = Response::new(Full::from(leases(&answer.lock().unwrap())));
+            async { Ok::<_, Infallible>(response) }
+        });
+        let leases = Api::namespaced(Client::new(service, "keyturn-system"), "keyturn-system");
+        let asking = Arc::new(Judging::new(leases));
+        judging.set(Arc::downgrade(&asking)).unwrap();
+        let key = KeyRef::new("ci").within("speech");
+
+        assert!(!asking.have_applied(7, key.clone()).await.unwrap());
+        assert_eq!(asking.waiting().iter().collect::<Vec<_>>(), [&key]);
+        *applied.lock().unwrap() = "7";
+        assert!(asking.have_applied(7, key).await.unwrap());
+        assert!(asking.waiting().is_empty(), "nothing is left to wait for");
+    }
 }

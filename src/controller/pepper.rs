@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ListParams, PostParams};
+use kube::api::ListParams;
 use kube::core::{DynamicObject, ObjectMeta};
 use kube::{Api, Client, ResourceExt as _};
 use tracing::info;
 
+use super::post_params;
 use super::scope::Scope;
 use crate::core::digest::{PEPPER_BYTES, Pepper};
 use crate::entropy::{self, EntropyError};
 use crate::resources::ApiKey;
-use crate::resources::names::{CONTROLLER_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, PEPPER_ACTIVE, PEPPER_SECRET};
+use crate::resources::names::{MANAGED_BY, MANAGED_BY_LABEL, PEPPER_ACTIVE, PEPPER_SECRET};
 use crate::resources::pepper::{self, PepperError};
 
 /// Name of the first pepper.
@@ -62,20 +63,15 @@ pub(super) async fn ensure(client: &Client, scope: &Scope, operator_namespace: &
         data: Some(BTreeMap::from(data)),
         ..Secret::default()
     };
-    let params = PostParams { field_manager: Some(CONTROLLER_MANAGER.to_owned()), ..PostParams::default() };
-    match secrets.create(&params, &secret).await {
+    match secrets.create(&post_params(), &secret).await {
         Ok(_) => info!(pepper = FIRST, "made the pepper"),
         // Another controller was faster, or the answer to our own first try was lost.
-        Err(error) if kube_error_is_already_exists(&error) => {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
             secret = secrets.get(PEPPER_SECRET).await.map_err(Error::Read)?;
         }
         Err(error) => return Err(Error::Create(error)),
     }
     Ok(pepper::parse(&mut secret)?)
-}
-
-fn kube_error_is_already_exists(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.is_already_exists())
 }
 
 /// Namespace and name of some ApiKey that has versions. Read without its type: an object that cannot be read

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::KeyRef;
 use super::scope::Scope;
+use super::{KeyRef, key_ref};
 use crate::core::acceptance::{Reason, Rejection};
 use crate::core::policy::{self, ObjectName};
 use crate::resources::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
@@ -173,7 +173,7 @@ impl<K: Kind> OneKind<K> {
                 && concerned(key)
             {
                 // Nobody listens any more once the controller stops.
-                let _ = self.wake.send(KeyRef::new(&key.name_any()).within(&key.namespace().unwrap_or_default()));
+                let _ = self.wake.send(key_ref(key));
             }
         }
     }

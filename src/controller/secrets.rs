@@ -1,7 +1,7 @@
 //! Which Secrets each key has. Only their metadata is watched, so that no string rests in this process.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::core::v1::Secret;
@@ -28,17 +28,28 @@ pub(super) struct SecretMeta {
 /// The Secrets of one key by name.
 pub(super) type SecretsOfKey = BTreeMap<String, SecretMeta>;
 
-/// The Secrets of every key, by the key's uid.
+/// The Secrets of every key.
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
-    by_uid: Mutex<HashMap<String, SecretsOfKey>>,
+    by_uid: Mutex<ByUid>,
     read: watch::Sender<bool>,
+}
+
+/// By the key's uid.
+type ByUid = HashMap<String, Owned>;
+
+/// What belongs to one key.
+#[derive(Debug, Default)]
+struct Owned {
+    /// `None`: no Secret says whose it is.
+    key: Option<KeyRef>,
+    secrets: SecretsOfKey,
 }
 
 impl Secrets {
     /// The Secrets that carry the uid of this key, as far as has been heard.
     pub(super) fn of(&self, uid: &str) -> SecretsOfKey {
-        self.by_uid.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned().unwrap_or_default()
+        self.by_uid().get(uid).map(|owned| owned.secrets.clone()).unwrap_or_default()
     }
 
     /// Waits until all of them have been listed once.
@@ -47,8 +58,25 @@ impl Secrets {
         let _ = self.read.subscribe().wait_for(|read| *read).await;
     }
 
-    fn update(&self, change: impl FnOnce(&mut HashMap<String, SecretsOfKey>)) {
-        change(&mut self.by_uid.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Takes a new list over whole: what is not on it is gone, which its key has to hear as well.
+    fn replace(&self, listed: &[PartialObjectMeta<Secret>], wake: &mpsc::UnboundedSender<KeyRef>) {
+        let mut by_uid = ByUid::new();
+        for secret in listed {
+            enter(&mut by_uid, secret);
+        }
+        let mut known = self.by_uid();
+        let keys: HashSet<&KeyRef> =
+            known.values().chain(by_uid.values()).filter_map(|owned| owned.key.as_ref()).collect();
+        for key in keys {
+            // Nobody listens any more once the controller stops.
+            let _ = wake.send(key.clone());
+        }
+        *known = by_uid;
+        self.read.send_replace(true);
+    }
+
+    fn by_uid(&self) -> MutexGuard<'_, ByUid> {
+        self.by_uid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,11 +101,11 @@ pub(super) fn follow(
                 Ok(watcher::Event::InitApply(secret)) => listed.push(secret),
                 Ok(watcher::Event::InitDone) => followed.replace(&std::mem::take(&mut listed), &wake),
                 Ok(watcher::Event::Apply(secret)) => {
-                    followed.update(|by_uid| enter(by_uid, &secret));
+                    enter(&mut followed.by_uid(), &secret);
                     wake_owner(&wake, &secret);
                 }
                 Ok(watcher::Event::Delete(secret)) => {
-                    followed.update(|by_uid| remove(by_uid, &secret));
+                    remove(&mut followed.by_uid(), &secret);
                     wake_owner(&wake, &secret);
                 }
                 Err(error) => warn!(error = chain(&error), "watching Secrets failed; it is tried again"),
@@ -87,39 +115,69 @@ pub(super) fn follow(
     secrets
 }
 
-impl Secrets {
-    /// Takes a new list over whole: what is not on it is gone.
-    fn replace(&self, listed: &[PartialObjectMeta<Secret>], wake: &mpsc::UnboundedSender<KeyRef>) {
-        let mut by_uid = HashMap::new();
-        listed.iter().for_each(|secret| enter(&mut by_uid, secret));
-        self.update(|old| *old = by_uid);
-        listed.iter().for_each(|secret| wake_owner(wake, secret));
-        self.read.send_replace(true);
-    }
-}
-
-fn enter(by_uid: &mut HashMap<String, SecretsOfKey>, secret: &PartialObjectMeta<Secret>) {
+fn enter(by_uid: &mut ByUid, secret: &PartialObjectMeta<Secret>) {
     let labels = secret.labels();
     if let (Some(uid), Some(resource_version)) = (labels.get(APIKEY_UID_LABEL), secret.resource_version()) {
         let meta = SecretMeta { resource_version, staged: labels.contains_key(STAGED_LABEL) };
-        by_uid.entry(uid.clone()).or_default().insert(secret.name_any(), meta);
+        let owned = by_uid.entry(uid.clone()).or_default();
+        owned.key = owner(secret).or_else(|| owned.key.take());
+        owned.secrets.insert(secret.name_any(), meta);
     }
 }
 
-fn remove(by_uid: &mut HashMap<String, SecretsOfKey>, secret: &PartialObjectMeta<Secret>) {
+fn remove(by_uid: &mut ByUid, secret: &PartialObjectMeta<Secret>) {
     let Some(uid) = secret.labels().get(APIKEY_UID_LABEL) else { return };
-    if let Some(secrets) = by_uid.get_mut(uid) {
-        secrets.remove(&secret.name_any());
-        if secrets.is_empty() {
+    if let Some(owned) = by_uid.get_mut(uid) {
+        owned.secrets.remove(&secret.name_any());
+        if owned.secrets.is_empty() {
             by_uid.remove(uid);
         }
     }
 }
 
+fn owner(secret: &PartialObjectMeta<Secret>) -> Option<KeyRef> {
+    let name = secret.annotations().get(APIKEY_NAME_ANNOTATION)?;
+    Some(KeyRef::new(name).within(secret.meta().namespace.as_ref()?))
+}
+
 fn wake_owner(wake: &mpsc::UnboundedSender<KeyRef>, secret: &PartialObjectMeta<Secret>) {
-    if let (Some(name), Some(namespace)) = (secret.annotations().get(APIKEY_NAME_ANNOTATION), &secret.meta().namespace)
-    {
+    if let Some(key) = owner(secret) {
         // Nobody listens any more once the controller stops.
-        let _ = wake.send(KeyRef::new(name).within(namespace));
+        let _ = wake.send(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn secret(name: &str, key: &str) -> PartialObjectMeta<Secret> {
+        serde_json::from_value(json!({
+            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+            "metadata": {
+                "name": name, "namespace": "speech", "resourceVersion": "7",
+                "labels": {APIKEY_UID_LABEL: format!("uid-of-{key}")},
+                "annotations": {APIKEY_NAME_ANNOTATION: key},
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_list_wakes_the_keys_of_secrets_that_are_gone_as_well() {
+        let secrets = Secrets::default();
+        let (wake, mut woken) = mpsc::unbounded_channel();
+        let mut replace = |listed: &[PartialObjectMeta<Secret>]| {
+            secrets.replace(listed, &wake);
+            let mut names: Vec<String> = std::iter::from_fn(|| woken.try_recv().ok()).map(|key| key.name).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(replace(&[secret("a", "a"), secret("b", "b")]), ["a", "b"]);
+        assert_eq!(replace(&[secret("b", "b"), secret("c", "c")]), ["a", "b", "c"]);
+        assert_eq!(secrets.of("uid-of-a"), SecretsOfKey::new());
+        assert_eq!(secrets.of("uid-of-c").len(), 1);
     }
 }

@@ -211,10 +211,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::core::address::AddressSet;
-    use crate::core::key::{Environment, KeyFormat};
-    use crate::core::policy::{Preflight, Role, Unmatched};
-    use crate::core::route::Routes;
+    use crate::core::fixtures;
+    use crate::core::policy::Role;
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -224,19 +222,7 @@ mod tests {
 
     #[expect(clippy::unnecessary_wraps, reason = "this is how policies hold it")]
     fn api(change: impl FnOnce(&mut Api)) -> Result<Arc<Api>, Rejection> {
-        let mut api = Api {
-            name: ObjectName::new("speech", "transcripts"),
-            key_format: KeyFormat { prefix: "sk".into(), length: 32 },
-            credentials: vec![],
-            default_tier: None,
-            default_schedule: Schedule::default(),
-            expires_after: None,
-            default_scopes: scopes(&["base"]),
-            routes: Routes::default(),
-            unmatched: Unmatched::RequireKey,
-            preflight: Preflight::Pass,
-            identify_scopes: false,
-        };
+        let mut api = Api { default_scopes: scopes(&["base"]), ..fixtures::api() };
         change(&mut api);
         Ok(Arc::new(api))
     }
@@ -259,26 +245,7 @@ mod tests {
     }
 
     fn key(change: impl FnOnce(&mut Key)) -> Key {
-        let mut key = Key {
-            name: ObjectName::new("speech", "ci"),
-            uid: "u1".into(),
-            created_at: Timestamp::UNIX_EPOCH,
-            api: ObjectName::new("speech", "transcripts"),
-            environment: Environment::Live,
-            owner: None,
-            tier: None,
-            scopes: None,
-            roles: vec![],
-            ip_allowlist: AddressSet::default(),
-            rate_limits: vec![],
-            enabled: true,
-            revoked: false,
-            expires_at: None,
-            rotation: Schedule::default(),
-            rotation_request: None,
-            secret_name: "ci".into(),
-            not_yet_supported: vec![],
-        };
+        let mut key = fixtures::key();
         change(&mut key);
         key
     }

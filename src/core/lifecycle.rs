@@ -8,232 +8,27 @@
 //! Minting and rotating make before they break: stage the string beside, make its digest known, wait until
 //! every verifier knows it, put the string into the Secret, only then begin the old version's grace.
 
+mod outcome;
+#[cfg(test)]
+mod simulation;
+mod world;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::acceptance::{Accepted, Reason, Rejection};
-use super::digest::Digest;
-use super::policy::Key;
-use super::rotation::{self, Version, VersionState, Versions};
+use super::policy::{Key, RotationRequest};
+use super::rotation::{self, Version, VersionState};
+pub use outcome::{Cause, Event, Plan, Report, SecretState, State, Step};
+pub use world::{Minted, MovedSecret, Record, Revocation, Secret, StagedSecret, World};
 
 /// How long a rotation waits for a verifier that lives but does not catch up.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// How soon to look whether a name that somebody else's Secret has is free again: such Secrets are not watched.
 const TAKEN_NAME_POLL: Duration = Duration::from_secs(30);
-
-/// Everything that the next step depends on.
-#[derive(Debug)]
-pub struct World<'a> {
-    pub key: &'a Key,
-    pub acceptance: &'a Result<Accepted, Rejection>,
-    /// The ApiKey's status.
-    pub record: Record,
-    /// What is there under the name that the manifest gives to the Secret.
-    pub secret: Secret,
-    /// Secrets of this key under other names: it was given a new one.
-    pub moved_secrets: Vec<MovedSecret>,
-    /// Staged Secrets of this key.
-    pub staged: Vec<StagedSecret>,
-    /// Whether every living judging process has applied the ApiKey as it is stored now.
-    pub known_to_verifiers: bool,
-    /// How long this controller has waited for them, by a clock that nobody sets.
-    pub waited: Duration,
-}
-
-/// The part of the status that decisions rest on.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Record {
-    /// Random, public name of the key; given with the first version.
-    pub id: Option<Arc<str>>,
-    pub versions: Versions,
-    /// The rotation request that was answered last.
-    pub rotation_request: Option<Arc<str>>,
-    pub last_rotated_at: Option<Timestamp>,
-    pub revocation: Option<Revocation>,
-    /// Name of the Secret that holds the string.
-    pub secret_name: Option<Arc<str>>,
-}
-
-/// A revocation as the controller recorded it; from then on it is permanent unless reversible.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Revocation {
-    pub at: Timestamp,
-    pub reversible: bool,
-}
-
-/// What is known of a Secret.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Secret {
-    Absent,
-    /// Made by somebody else, or for another key; never touched.
-    Foreign,
-    Ours {
-        /// Versions whose strings it holds, in any data key.
-        holds: Vec<u32>,
-        /// The version for which all of it (labels, owner, data) is as it should be.
-        in_order_for: Option<u32>,
-    },
-}
-
-impl Secret {
-    fn holds(&self, number: u32) -> bool {
-        matches!(self, Self::Ours { holds, .. } if holds.contains(&number))
-    }
-
-    fn is_in_order_for(&self, number: u32) -> bool {
-        matches!(self, Self::Ours { in_order_for: Some(published), .. } if *published == number)
-    }
-}
-
-/// A Secret under a name that the manifest no longer says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct MovedSecret {
-    pub name: Arc<str>,
-    /// Versions whose strings it holds.
-    pub holds: Vec<u32>,
-}
-
-/// A Secret that holds a string before users may see it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct StagedSecret {
-    pub number: u32,
-    pub uid: Arc<str>,
-    /// `None`: it holds no string.
-    pub digest: Option<Digest>,
-    /// Made by this very run of the controller, which alone may turn it into a version.
-    pub fresh: Option<Minted>,
-}
-
-/// What a new string brings into the status.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Minted {
-    pub digest: Digest,
-    pub pepper: Arc<str>,
-    pub start: Arc<str>,
-    pub at: Timestamp,
-    /// Used where the key has no id yet.
-    pub id: Arc<str>,
-}
-
-/// One write, or a wait.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Step {
-    /// Draw a string and create a staged Secret for this number; never overwrite one.
-    Stage {
-        number: u32,
-    },
-    /// Write the status. The event tells why, where people should hear of it.
-    Record {
-        record: Record,
-        event: Option<Event>,
-    },
-    /// Until [`World::known_to_verifiers`], but no longer than this.
-    AwaitVerifiers {
-        at_most: Duration,
-    },
-    /// Make the Secret hold this version and nothing but what the manifest says.
-    Publish {
-        number: u32,
-        event: Option<Event>,
-    },
-    /// Delete a Secret of this key.
-    DeleteSecret {
-        name: Arc<str>,
-    },
-    DeleteStaged {
-        number: u32,
-        uid: Arc<str>,
-    },
-}
-
-/// Something that happened to a key, for `kubectl describe`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Event {
-    Minting {
-        number: u32,
-    },
-    Minted {
-        number: u32,
-    },
-    RotationStarted {
-        number: u32,
-        cause: Cause,
-    },
-    Rotated {
-        number: u32,
-    },
-    GraceCut {
-        number: u32,
-    },
-    GraceEnded {
-        number: u32,
-    },
-    StagedLost {
-        number: u32,
-    },
-    /// Some verifier lives but has not caught up in [`LONGEST_WAIT`].
-    VerifiersBehind {
-        number: u32,
-    },
-    SecretCorrected {
-        number: u32,
-    },
-    Revoked,
-}
-
-/// Why a version is superseded.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Cause {
-    Schedule,
-    Request,
-    SecretLost,
-}
-
-/// For people and columns.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum State {
-    Pending,
-    Active,
-    Rotating,
-    Disabled,
-    Expired,
-    Revoked,
-    Rejected,
-}
-
-/// Whether the Secret is what it should be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum SecretState {
-    Synced,
-    Pending,
-    /// The string in it was lost or changed; the next version heals it.
-    Lost,
-    /// Taken away by a revocation.
-    Deleted,
-    NameTaken,
-}
-
-/// What the status tells besides the [`Record`].
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Report {
-    pub state: State,
-    /// `Err`: refused, by acceptance or because the Secret's name is taken.
-    pub accepted: Result<(), Rejection>,
-    pub secret: SecretState,
-    pub expires_at: Option<Timestamp>,
-    pub next_rotation_at: Option<Timestamp>,
-}
-
-/// The next step, what to report, and when to look again if nothing else happens.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Plan {
-    pub step: Option<Step>,
-    pub report: Report,
-    pub next_look: Option<Timestamp>,
-}
 
 /// Decides what is to be done next.
 #[must_use]
@@ -378,7 +173,7 @@ fn stage(world: &World<'_>, accepted: &Accepted, cause: Option<Cause>, now: Time
         // What an interrupted run left behind: nobody knows its string, and its name is needed.
         let left = world.staged.iter().find(|staged| staged.number >= number);
         return match left {
-            Some(left) => Step::DeleteStaged { number: left.number, uid: Arc::clone(&left.uid) },
+            Some(left) => Step::DeleteStaged { number: left.number },
             None => Step::Stage { number },
         };
     };
@@ -402,18 +197,19 @@ fn stage(world: &World<'_>, accepted: &Accepted, cause: Option<Cause>, now: Time
     let versions = before.clone().stage(version, grace);
     let cut = before.iter().find(|old| old.is_accepted(now) && versions.by_number(old.number).is_none());
     let event = match (cut, cause) {
-        (Some(cut), _) => Event::GraceCut { number: cut.number },
-        (None, Some(cause)) => Event::RotationStarted { number: staged.number, cause },
-        (None, None) => Event::Minting { number: staged.number },
+        (Some(cut), _) => Some(Event::GraceCut { number: cut.number }),
+        (None, Some(cause)) => Some(Event::RotationStarted { number: staged.number, cause }),
+        // Of the first version people hear when it is there.
+        (None, None) => None,
     };
     let id = world.record.id.clone().or_else(|| Some(Arc::clone(&minted.id)));
-    Step::Record { record: Record { id, versions, ..world.record.clone() }, event: Some(event) }
+    Step::Record { record: Record { id, versions, ..world.record.clone() }, event }
 }
 
 /// Step 6, and what interrupted runs left behind.
 fn delete_leftover(world: &World<'_>) -> Option<Step> {
     let left = world.staged.first()?;
-    Some(Step::DeleteStaged { number: left.number, uid: Arc::clone(&left.uid) })
+    Some(Step::DeleteStaged { number: left.number })
 }
 
 /// Puts right what was changed by hand, and follows a new name or data key with the same string.
@@ -445,7 +241,7 @@ fn is_kept(world: &World<'_>, number: u32) -> bool {
 }
 
 /// A request in the manifest that has not been answered.
-fn open_request<'a>(world: &World<'a>) -> Option<&'a super::policy::RotationRequest> {
+fn open_request<'a>(world: &World<'a>) -> Option<&'a RotationRequest> {
     let request = world.key.rotation_request.as_ref()?;
     (world.record.rotation_request.as_ref() != Some(&request.id)).then_some(request)
 }
@@ -532,6 +328,3 @@ fn next_look(world: &World<'_>, record: &Record, now: Timestamp) -> Option<Times
     ];
     instants.into_iter().flatten().filter(|at| *at > now).min()
 }
-
-#[cfg(test)]
-mod simulation;

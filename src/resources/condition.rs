@@ -5,6 +5,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::core::acceptance::Rejection;
+
 /// The object says nothing that cannot be honoured.
 pub const ACCEPTED: &str = "Accepted";
 /// The key can be used.
@@ -37,6 +39,20 @@ pub struct Statement<'a> {
     pub reason: &'a str,
     /// A sentence for people.
     pub message: &'a str,
+}
+
+impl<'a> Statement<'a> {
+    /// What [`ACCEPTED`] says of a judgement.
+    #[must_use]
+    pub fn accepted(judgement: Result<(), &'a Rejection>) -> Self {
+        match judgement {
+            Ok(()) => Self { kind: ACCEPTED, holds: Some(true), reason: "Accepted", message: "" },
+            Err(rejection) => {
+                let reason = rejection.reason.as_str();
+                Self { kind: ACCEPTED, holds: Some(false), reason, message: &rejection.message }
+            }
+        }
+    }
 }
 
 /// Writes a statement into a list of conditions, each kind once. The time of transition moves only when the

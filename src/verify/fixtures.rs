@@ -7,10 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::index::{Index, KeyRecord, KeyVersion};
-use crate::core::address::AddressSet;
 use crate::core::digest::Pepper;
+use crate::core::fixtures;
 use crate::core::key::{Environment, KeyFormat, PlainKey};
-use crate::core::policy::{Api, Credential, Key, ObjectName, Preflight, RateLimit, Schedule, Tier, Unmatched};
+use crate::core::policy::{Api, Credential, Key, ObjectName, RateLimit, Tier, Unmatched};
 use crate::core::query::Query;
 use crate::core::rotation::VersionState;
 use crate::core::route::{Route, Routes};
@@ -48,24 +48,9 @@ pub(super) fn limit(name: &str, limit: u32, seconds: u64) -> RateLimit {
 
 pub(super) fn key(change: impl FnOnce(&mut Key)) -> Key {
     let mut key = Key {
-        name: name("ci"),
-        uid: "u1".into(),
-        created_at: at(0),
-        api: name("transcripts"),
-        environment: Environment::Live,
         owner: Some("acme-1".into()),
-        tier: None,
         scopes: Some(vec![Scope::parse("transcripts:read").unwrap()]),
-        roles: vec![],
-        ip_allowlist: AddressSet::default(),
-        rate_limits: vec![],
-        enabled: true,
-        revoked: false,
-        expires_at: None,
-        rotation: Schedule::default(),
-        rotation_request: None,
-        secret_name: "ci".into(),
-        not_yet_supported: vec![],
+        ..fixtures::key()
     };
     change(&mut key);
     key
@@ -105,21 +90,14 @@ pub(super) fn api(change: impl FnOnce(&mut Api)) -> Arc<Api> {
         Route { public: true, ..route("health", &[], "/healthz", None) },
     ];
     let mut api = Api {
-        name: name("transcripts"),
-        key_format: KeyFormat { prefix: "sk".into(), length: 32 },
         credentials: vec![
             header("authorization", Some("Bearer")),
             header("x-api-key", None),
             Credential::Query { name: "api_key".into() },
         ],
-        default_tier: None,
-        default_schedule: Schedule::default(),
-        expires_after: None,
-        default_scopes: vec![],
         routes: Routes::build(routes).unwrap(),
         unmatched: Unmatched::Deny,
-        preflight: Preflight::Pass,
-        identify_scopes: false,
+        ..fixtures::api()
     };
     change(&mut api);
     Arc::new(api)

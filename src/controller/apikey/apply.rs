@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, ResourceExt as _};
 
 use super::gather::{HeldSecret, HeldStaged, Observed};
 use super::{Context, build, gather, publish};
+use crate::controller::post_params;
 use crate::core::key;
 use crate::core::lifecycle::{Minted, Report, Step};
 use crate::entropy::{self, EntropyError};
-use crate::resources::names::{CONTROLLER_MANAGER, staged_secret};
+use crate::resources::names::staged_secret;
 
 #[derive(Debug, thiserror::Error)]
 pub(in crate::controller) enum Error {
@@ -59,6 +60,8 @@ pub(super) async fn apply(
         Step::Stage { number } => stage(context, observed, number, now).await,
         Step::Record { record, event } => {
             observed.record = record;
+            // What is stored is about to be something that no verifier has seen.
+            observed.known_to_verifiers = false;
             publish::status(context, observed, report, now).await?;
             publish::event(context, observed, event).await;
             Ok(())
@@ -71,12 +74,8 @@ pub(super) async fn apply(
             Ok(())
         }
         Step::DeleteSecret { name } => delete_secret(context, observed, &name).await,
-        Step::DeleteStaged { number, .. } => delete_staged(context, observed, number).await,
+        Step::DeleteStaged { number } => delete_staged(context, observed, number).await,
     }
-}
-
-pub(super) fn post_params() -> PostParams {
-    PostParams { field_manager: Some(CONTROLLER_MANAGER.to_owned()), ..PostParams::default() }
 }
 
 /// Step 1: a string of its own, in a Secret that nobody reads yet.

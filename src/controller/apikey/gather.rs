@@ -1,6 +1,5 @@
 //! Reads what the next step depends on. Judges nothing.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -202,7 +201,6 @@ fn look_at_staged(context: &Context, staged: &HeldStaged) -> StagedSecret {
     let string = staged.secret.0.data.iter().flatten().next();
     StagedSecret {
         number: staged.number,
-        uid: Arc::from(staged.secret.0.uid().unwrap_or_default()),
         digest: string.map(|(_, value)| context.pepper.digest_of(&value.0)),
         fresh: staged.minted.clone(),
     }

@@ -9,10 +9,10 @@ use kube::runtime::events;
 use kube::{Api, Resource as _, ResourceExt as _};
 use tracing::{info, warn};
 
-use super::apply::{Error, post_params};
+use super::apply::Error;
 use super::gather::Observed;
 use super::{Context, record};
-use crate::core::acceptance::Rejection;
+use crate::controller::post_params;
 use crate::core::lifecycle::{Cause, Event, LONGEST_WAIT, Report, SecretState, State};
 use crate::resources::ApiKey;
 use crate::resources::apikey::{ApiKeyStatus, KeyState, Revocation};
@@ -39,7 +39,7 @@ pub(super) async fn invalid(context: &Context, mut observed: Observed, now: Time
     let generation = observed.object.metadata.generation;
     let mut after = ApiKeyStatus { observed_generation: generation, state: Some(KeyState::Rejected), ..before.clone() };
     let ready = Statement { kind: READY, holds: Some(false), reason: "Rejected", message: &rejection.message };
-    condition::set(&mut after.conditions, accepted(&Err(rejection.clone())), generation, now);
+    condition::set(&mut after.conditions, Statement::accepted(Err(rejection)), generation, now);
     condition::set(&mut after.conditions, ready, generation, now);
     write(context, &mut observed, before, after).await?;
     Ok(Action::await_change())
@@ -120,22 +120,11 @@ fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Time
         conditions: before.conditions.clone(),
         history: before.history.clone(),
     };
-    for statement in [accepted(&report.accepted), ready(report), secret_synced(report)] {
+    let accepted = Statement::accepted(report.accepted.as_ref().copied());
+    for statement in [accepted, ready(report), secret_synced(report)] {
         condition::set(&mut status.conditions, statement, generation, now);
     }
     status
-}
-
-fn accepted(accepted: &Result<(), Rejection>) -> Statement<'_> {
-    match accepted {
-        Ok(()) => Statement { kind: ACCEPTED, holds: Some(true), reason: "Accepted", message: "" },
-        Err(rejection) => Statement {
-            kind: ACCEPTED,
-            holds: Some(false),
-            reason: rejection.reason.as_str(),
-            message: &rejection.message,
-        },
-    }
 }
 
 fn ready(report: &Report) -> Statement<'static> {
@@ -172,8 +161,7 @@ fn secret_synced(report: &Report) -> Statement<'static> {
 pub(super) async fn event(context: &Context, observed: &Observed, event: Option<Event>) {
     use events::EventType::{Normal, Warning};
     let (type_, reason, note) = match event {
-        // The end of the mint is what people want to hear of.
-        None | Some(Event::Minting { .. }) => return,
+        None => return,
         Some(Event::Minted { number }) => {
             (Normal, "Minted", format!("version {number} is in the Secret and accepted everywhere"))
         }

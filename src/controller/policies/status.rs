@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::kinds::Kind;
 use crate::clock;
-use crate::resources::condition::{self, ACCEPTED, Statement};
-use crate::resources::names::CONTROLLER_MANAGER;
+use crate::controller::post_params;
+use crate::resources::condition::{self, Statement};
 use crate::telemetry::chain;
 
 /// Pauses between tries; the client has its own for errors of the server. What fails for longer is said again
@@ -21,15 +20,7 @@ pub(super) async fn tell<K: Kind>(client: &Client, mut object: K) {
     let judgement = object.judge().map(|_| ());
     let generation = object.meta().generation;
     let mut status = object.status().clone().unwrap_or_default();
-    let statement = match &judgement {
-        Ok(()) => Statement { kind: ACCEPTED, holds: Some(true), reason: "Accepted", message: "" },
-        Err(rejection) => Statement {
-            kind: ACCEPTED,
-            holds: Some(false),
-            reason: rejection.reason.as_str(),
-            message: &rejection.message,
-        },
-    };
+    let statement = Statement::accepted(judgement.as_ref().copied());
     status.observed_generation = generation;
     condition::set(&mut status.conditions, statement, generation, clock::now());
     if object.status().as_ref() == Some(&status) {
@@ -40,8 +31,7 @@ pub(super) async fn tell<K: Kind>(client: &Client, mut object: K) {
     let api = Api::<K>::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     for pause in PAUSES.map(Some).into_iter().chain([None]) {
         // The object's resourceVersion goes along: a newer one is never overwritten.
-        let params = PostParams { field_manager: Some(CONTROLLER_MANAGER.to_owned()), ..PostParams::default() };
-        match (api.replace_status(&name, &params, &object).await, pause) {
+        match (api.replace_status(&name, &post_params(), &object).await, pause) {
             (Ok(_), _) => return info!(kind = %K::kind(&()), %name, accepted = judgement.is_ok(), "judged"),
             // It has changed or gone meanwhile, which is an event of its own.
             (Err(kube::Error::Api(status)), _) if status.is_conflict() || status.is_not_found() => return,

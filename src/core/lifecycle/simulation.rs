@@ -6,11 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::address::AddressSet;
-use super::super::digest::Pepper;
-use super::super::key::{Environment, KeyFormat};
-use super::super::policy::{Api, ObjectName, Policies, Preflight, RotationRequest, Schedule, Unmatched};
-use super::super::route::Routes;
+use super::super::digest::{Digest, Pepper};
+use super::super::fixtures;
+use super::super::policy::{Policies, RotationRequest};
 use super::*;
 
 const DAY: u64 = 86_400;
@@ -109,28 +107,8 @@ struct Simulation {
 
 impl Simulation {
     fn new() -> Self {
-        let api = ObjectName::new("speech", "transcripts");
         let now = Timestamp::from_second(1_790_000_000).unwrap();
-        let key = Key {
-            name: ObjectName::new("speech", "ci-runner"),
-            uid: "5f0c".into(),
-            created_at: now,
-            api: api.clone(),
-            environment: Environment::Live,
-            owner: None,
-            tier: None,
-            scopes: None,
-            roles: Vec::new(),
-            ip_allowlist: AddressSet::default(),
-            rate_limits: Vec::new(),
-            enabled: true,
-            revoked: false,
-            expires_at: None,
-            rotation: Schedule::default(),
-            rotation_request: None,
-            secret_name: "a".into(),
-            not_yet_supported: Vec::new(),
-        };
+        let key = Key { created_at: now, secret_name: "a".into(), ..fixtures::key() };
         let mut simulation = Self {
             now,
             uptime: 0,
@@ -157,20 +135,7 @@ impl Simulation {
 
     fn create_api(&mut self) {
         let name = self.key.api.clone();
-        let api = Api {
-            name: name.clone(),
-            key_format: KeyFormat { prefix: "sk".into(), length: 32 },
-            credentials: Vec::new(),
-            default_tier: None,
-            default_schedule: Schedule::default(),
-            expires_after: None,
-            default_scopes: Vec::new(),
-            routes: Routes::default(),
-            unmatched: Unmatched::RequireKey,
-            preflight: Preflight::Pass,
-            identify_scopes: false,
-        };
-        self.policies.apis.insert(name, Ok(Arc::new(api)));
+        self.policies.apis.insert(name, Ok(Arc::new(fixtures::api())));
     }
 
     fn act(&mut self, action: &Action) {
@@ -289,7 +254,6 @@ impl Simulation {
         });
         let staged = self.staged.iter().map(|(number, digest)| StagedSecret {
             number: *number,
-            uid: "staged".into(),
             digest: Some(*digest),
             fresh: fresh.get(number).cloned(),
         });

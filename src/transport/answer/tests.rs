@@ -7,8 +7,9 @@ use http::Request as HttpRequest;
 use super::*;
 use crate::core::address::AddressSet;
 use crate::core::digest::Pepper;
+use crate::core::fixtures;
 use crate::core::key::{Environment, KeyFormat, PlainKey};
-use crate::core::policy::{Api, Credential, Key, ObjectName, Preflight, RateLimit, Schedule, Unmatched};
+use crate::core::policy::{Api, Credential, Key, ObjectName, RateLimit, Unmatched};
 use crate::core::query::Query;
 use crate::core::rotation::VersionState;
 use crate::core::route::{Route, Routes};
@@ -48,32 +49,18 @@ fn api() -> Api {
     };
     let health = Route { name: "health".into(), methods: vec![], path: "/healthz".into(), require: None, public: true };
     Api {
-        name: ObjectName::new("speech", "transcripts"),
-        key_format: format(),
         credentials: vec![Credential::Header { name: "x-api-key".into(), scheme: None }],
-        default_tier: None,
-        default_schedule: Schedule::default(),
-        expires_after: None,
-        default_scopes: vec![],
         routes: Routes::build(vec![route("read", "GET", "read"), route("write", "POST", "write"), health]).unwrap(),
         unmatched: Unmatched::Deny,
-        preflight: Preflight::Pass,
         identify_scopes: true,
+        ..fixtures::api()
     }
 }
 
 fn record() -> KeyRecord {
-    let name = ObjectName::new("speech", "ci");
     let key = Key {
-        name: name.clone(),
-        uid: "u1".into(),
-        created_at: Timestamp::UNIX_EPOCH,
-        api: ObjectName::new("speech", "transcripts"),
-        environment: Environment::Live,
         owner: Some("acme-1".into()),
-        tier: None,
         scopes: Some(vec![Scope::parse("read").unwrap()]),
-        roles: vec![],
         ip_allowlist: AddressSet::parse(["192.0.2.0/24"]).unwrap(),
         rate_limits: vec![RateLimit {
             name: "requests".into(),
@@ -81,21 +68,15 @@ fn record() -> KeyRecord {
             window: Duration::from_mins(1),
             auto_apply: true,
         }],
-        enabled: true,
-        revoked: false,
-        expires_at: None,
-        rotation: Schedule::default(),
-        rotation_request: None,
-        secret_name: "ci".into(),
-        not_yet_supported: vec![],
+        ..fixtures::key()
     };
     let current =
         KeyVersion { number: 3, digest: pepper().digest(&string()), state: VersionState::Current, not_after: None };
     KeyRecord {
         uid: Arc::clone(&key.uid),
         created_at: key.created_at,
+        name: key.name.clone(),
         key: Ok(key),
-        name,
         id: Some("key_1".to_owned()),
         versions: vec![current],
         revoked_for_good: false,

@@ -1,0 +1,49 @@
+//! A key and an API that say as little as possible: what tests of any module start from.
+
+use jiff::Timestamp;
+
+use super::address::AddressSet;
+use super::key::{Environment, KeyFormat};
+use super::policy::{Api, Key, ObjectName, Preflight, Schedule, Unmatched};
+use super::route::Routes;
+
+/// The key speech/ci of the API speech/transcripts, created at the epoch.
+pub(crate) fn key() -> Key {
+    Key {
+        name: ObjectName::new("speech", "ci"),
+        uid: "u1".into(),
+        created_at: Timestamp::UNIX_EPOCH,
+        api: ObjectName::new("speech", "transcripts"),
+        environment: Environment::Live,
+        owner: None,
+        tier: None,
+        scopes: None,
+        roles: vec![],
+        ip_allowlist: AddressSet::default(),
+        rate_limits: vec![],
+        enabled: true,
+        revoked: false,
+        expires_at: None,
+        rotation: Schedule::default(),
+        rotation_request: None,
+        secret_name: "ci".into(),
+        not_yet_supported: vec![],
+    }
+}
+
+/// The API speech/transcripts, without credentials and routes.
+pub(crate) fn api() -> Api {
+    Api {
+        name: ObjectName::new("speech", "transcripts"),
+        key_format: KeyFormat { prefix: "sk".into(), length: 32 },
+        credentials: vec![],
+        default_tier: None,
+        default_schedule: Schedule::default(),
+        expires_after: None,
+        default_scopes: vec![],
+        routes: Routes::default(),
+        unmatched: Unmatched::RequireKey,
+        preflight: Preflight::Pass,
+        identify_scopes: false,
+    }
+}

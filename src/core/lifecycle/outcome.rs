@@ -1,0 +1,122 @@
+//! What comes of looking at a key: the next step, and what to tell people.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::world::Record;
+use crate::core::acceptance::Rejection;
+
+/// One write, or a wait.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// Draw a string and create a staged Secret for this number; never overwrite one.
+    Stage {
+        number: u32,
+    },
+    /// Write the status. The event tells why, where people should hear of it.
+    Record {
+        record: Record,
+        event: Option<Event>,
+    },
+    /// Until [`super::World::known_to_verifiers`], but no longer than this.
+    AwaitVerifiers {
+        at_most: Duration,
+    },
+    /// Make the Secret hold this version and nothing but what the manifest says.
+    Publish {
+        number: u32,
+        event: Option<Event>,
+    },
+    /// Delete a Secret of this key.
+    DeleteSecret {
+        name: Arc<str>,
+    },
+    DeleteStaged {
+        number: u32,
+    },
+}
+
+/// Something that happened to a key, for `kubectl describe`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    Minted {
+        number: u32,
+    },
+    RotationStarted {
+        number: u32,
+        cause: Cause,
+    },
+    Rotated {
+        number: u32,
+    },
+    GraceCut {
+        number: u32,
+    },
+    GraceEnded {
+        number: u32,
+    },
+    StagedLost {
+        number: u32,
+    },
+    /// Some verifier lives but has not caught up in [`super::LONGEST_WAIT`].
+    VerifiersBehind {
+        number: u32,
+    },
+    SecretCorrected {
+        number: u32,
+    },
+    Revoked,
+}
+
+/// Why a version is superseded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cause {
+    Schedule,
+    Request,
+    SecretLost,
+}
+
+/// For people and columns.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    Pending,
+    Active,
+    Rotating,
+    Disabled,
+    Expired,
+    Revoked,
+    Rejected,
+}
+
+/// Whether the Secret is what it should be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SecretState {
+    Synced,
+    Pending,
+    /// The string in it was lost or changed; the next version heals it.
+    Lost,
+    /// Taken away by a revocation.
+    Deleted,
+    NameTaken,
+}
+
+/// What the status tells besides the [`super::Record`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Report {
+    pub state: State,
+    /// `Err`: refused, by acceptance or because the Secret's name is taken.
+    pub accepted: Result<(), Rejection>,
+    pub secret: SecretState,
+    pub expires_at: Option<Timestamp>,
+    pub next_rotation_at: Option<Timestamp>,
+}
+
+/// The next step, what to report, and when to look again if nothing else happens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Plan {
+    pub step: Option<Step>,
+    pub report: Report,
+    pub next_look: Option<Timestamp>,
+}

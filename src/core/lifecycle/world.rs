@@ -1,0 +1,104 @@
+//! What is there: everything that the next step of a key depends on, and nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::core::acceptance::{Accepted, Rejection};
+use crate::core::digest::Digest;
+use crate::core::policy::Key;
+use crate::core::rotation::Versions;
+
+/// Everything that the next step depends on.
+#[derive(Debug)]
+pub struct World<'a> {
+    pub key: &'a Key,
+    pub acceptance: &'a Result<Accepted, Rejection>,
+    /// The ApiKey's status.
+    pub record: Record,
+    /// What is there under the name that the manifest gives to the Secret.
+    pub secret: Secret,
+    /// Secrets of this key under other names: it was given a new one.
+    pub moved_secrets: Vec<MovedSecret>,
+    /// Staged Secrets of this key.
+    pub staged: Vec<StagedSecret>,
+    /// Whether every living judging process has applied the ApiKey as it is stored now.
+    pub known_to_verifiers: bool,
+    /// How long this controller has waited for them, by a clock that nobody sets.
+    pub waited: Duration,
+}
+
+/// The part of the status that decisions rest on.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Record {
+    /// Random, public name of the key; given with the first version.
+    pub id: Option<Arc<str>>,
+    pub versions: Versions,
+    /// The rotation request that was answered last.
+    pub rotation_request: Option<Arc<str>>,
+    pub last_rotated_at: Option<Timestamp>,
+    pub revocation: Option<Revocation>,
+    /// Name of the Secret that holds the string.
+    pub secret_name: Option<Arc<str>>,
+}
+
+/// A revocation as the controller recorded it; from then on it is permanent unless reversible.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Revocation {
+    pub at: Timestamp,
+    pub reversible: bool,
+}
+
+/// What is known of a Secret.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Secret {
+    Absent,
+    /// Made by somebody else, or for another key; never touched.
+    Foreign,
+    Ours {
+        /// Versions whose strings it holds, in any data key.
+        holds: Vec<u32>,
+        /// The version for which all of it (labels, owner, data) is as it should be.
+        in_order_for: Option<u32>,
+    },
+}
+
+impl Secret {
+    pub(super) fn holds(&self, number: u32) -> bool {
+        matches!(self, Self::Ours { holds, .. } if holds.contains(&number))
+    }
+
+    pub(super) fn is_in_order_for(&self, number: u32) -> bool {
+        matches!(self, Self::Ours { in_order_for: Some(published), .. } if *published == number)
+    }
+}
+
+/// A Secret under a name that the manifest no longer says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MovedSecret {
+    pub name: Arc<str>,
+    /// Versions whose strings it holds.
+    pub holds: Vec<u32>,
+}
+
+/// A Secret that holds a string before users may see it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StagedSecret {
+    pub number: u32,
+    /// `None`: it holds no string.
+    pub digest: Option<Digest>,
+    /// Made by this very run of the controller, which alone may turn it into a version.
+    pub fresh: Option<Minted>,
+}
+
+/// What a new string brings into the status.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Minted {
+    pub digest: Digest,
+    pub pepper: Arc<str>,
+    pub start: Arc<str>,
+    pub at: Timestamp,
+    /// Used where the key has no id yet.
+    pub id: Arc<str>,
+}
