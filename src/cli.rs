@@ -4,6 +4,8 @@ mod controller;
 mod crds;
 mod health;
 mod options;
+mod seal_keygen;
+mod seal_open;
 mod shutdown;
 mod verifier;
 
@@ -52,6 +54,10 @@ pub enum Error {
     Crds(#[source] serde_saphyr::ser::Error),
     #[error("writing {}", .0.display())]
     Write(PathBuf, #[source] io::Error),
+    #[error("making a key pair")]
+    SealKeygen(#[from] seal_keygen::Error),
+    #[error("opening a sealed string")]
+    SealOpen(#[from] seal_open::Error),
 }
 
 /// Does what the command line says, until it is done or told to stop.
@@ -62,6 +68,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
     telemetry::init(cli.log.log_format, &cli.log.log_level).map_err(Error::Telemetry)?;
     match cli.role {
         Role::Crds { dir } => crds::run(dir.as_deref()),
+        Role::SealKeygen { key_file } => Ok(seal_keygen::run(&key_file)?),
+        Role::SealOpen(options) => Ok(seal_open::run(&options)?),
         Role::Controller { common } => block_on(controller(common)),
         Role::Verifier { common, judging } => block_on(verifier(common, judging)),
         Role::All { common, judging } => block_on(all(common, judging)),

@@ -21,6 +21,7 @@ pub mod entropy;
 pub mod feed;
 pub mod metrics;
 pub mod resources;
+pub mod seal;
 pub mod telemetry;
 pub mod transport;
 pub mod verify;

@@ -47,6 +47,52 @@ pub(super) enum Role {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+    /// Makes a key pair for delivery Sealed: the private key into a file, the public key on standard output.
+    #[command(after_help = KEYGEN_HELP)]
+    SealKeygen {
+        /// Where to write the private key; only you may read it, and a file that exists is never overwritten.
+        #[arg(long, value_name = "FILE")]
+        key_file: PathBuf,
+    },
+    /// Opens a sealed string with the private key: prints the key itself.
+    #[command(after_help = OPEN_HELP)]
+    SealOpen(SealOpen),
+}
+
+const KEYGEN_HELP: &str = "\
+Example:
+  keyturn seal-keygen --key-file ci.pem
+      prints 1,580 characters of base64; they go into the manifest:
+        spec: {secret: {delivery: Sealed, sealTo: <the characters>}}
+  kubectl get apikey ci -o json | keyturn seal-open --key-file ci.pem";
+
+const OPEN_HELP: &str = "\
+Examples:
+  kubectl get apikey ci -o json | keyturn seal-open --key-file ci.pem
+      opens the newest sealed string of the ApiKey ci
+  kubectl annotate apikey ci keyturn.dev/delivered=1
+      acknowledges version 1: its sealed string is removed from the status
+  keyturn seal-open --key-file ci.pem --id key_4fJ2 --number 2 --sealed AbCd…
+      opens status.versions[].sealed of version 2 by itself";
+
+/// What to open, and with what.
+#[derive(Clone, Debug, Args)]
+pub(super) struct SealOpen {
+    /// The private key that `keyturn seal-keygen` wrote.
+    #[arg(long, value_name = "FILE")]
+    pub(super) key_file: PathBuf,
+    /// The version to open [default: the newest sealed one].
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) number: Option<u32>,
+    /// The sealed text itself; without it, an ApiKey is read.
+    #[arg(long, value_name = "TEXT", requires_all = ["id", "number"], conflicts_with = "apikey")]
+    pub(super) sealed: Option<String>,
+    /// status.id of the ApiKey that the sealed text is from.
+    #[arg(long, value_name = "ID", requires = "sealed")]
+    pub(super) id: Option<String>,
+    /// The ApiKey as JSON or YAML [default: standard input].
+    #[arg(value_name = "FILE")]
+    pub(super) apikey: Option<PathBuf>,
 }
 
 /// Options of every process that talks to the API server.
@@ -156,6 +202,12 @@ mod tests {
             (&["keyturn", "verifier", "--max-watch-age", "1 week"], "write days (90d)"),
             (&["keyturn", "verifier", "--auth-listen", "8080"], "invalid socket address"),
             (&["keyturn", "controller", "--auth-listen", "0.0.0.0:1"], "unexpected argument"),
+            (&["keyturn", "seal-keygen"], "--key-file <FILE>"),
+            (&["keyturn", "seal-open", "--key-file=k", "--sealed=x"], "--id <ID>"),
+            (
+                &["keyturn", "seal-open", "--key-file=k", "--sealed=x", "--id=i", "--number=1", "f"],
+                "cannot be used with",
+            ),
         ] {
             let error = Cli::try_parse_from(line).unwrap_err().to_string();
             assert!(error.contains(part), "{line:?}: {error}");
