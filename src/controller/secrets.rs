@@ -35,8 +35,9 @@ pub(super) struct Secrets {
     read: watch::Sender<bool>,
 }
 
-/// By the key's uid.
-type ByUid = HashMap<String, Owned>;
+/// By the key's namespace and uid: a label is what anybody can write, and one that names a key of another
+/// namespace says nothing about that key.
+type ByUid = HashMap<(String, String), Owned>;
 
 /// What belongs to one key.
 #[derive(Debug, Default)]
@@ -47,9 +48,10 @@ struct Owned {
 }
 
 impl Secrets {
-    /// The Secrets that carry the uid of this key, as far as has been heard.
-    pub(super) fn of(&self, uid: &str) -> SecretsOfKey {
-        self.by_uid().get(uid).map(|owned| owned.secrets.clone()).unwrap_or_default()
+    /// The Secrets of the key's namespace that carry its uid, as far as has been heard.
+    pub(super) fn of(&self, namespace: &str, uid: &str) -> SecretsOfKey {
+        let key = (namespace.to_owned(), uid.to_owned());
+        self.by_uid().get(&key).map(|owned| owned.secrets.clone()).unwrap_or_default()
     }
 
     /// Waits until all of them have been listed once.
@@ -116,23 +118,26 @@ pub(super) fn follow(
 }
 
 fn enter(by_uid: &mut ByUid, secret: &PartialObjectMeta<Secret>) {
-    let labels = secret.labels();
-    if let (Some(uid), Some(resource_version)) = (labels.get(APIKEY_UID_LABEL), secret.resource_version()) {
-        let meta = SecretMeta { resource_version, staged: labels.contains_key(STAGED_LABEL) };
-        let owned = by_uid.entry(uid.clone()).or_default();
+    if let (Some(key), Some(resource_version)) = (key_of(secret), secret.resource_version()) {
+        let meta = SecretMeta { resource_version, staged: secret.labels().contains_key(STAGED_LABEL) };
+        let owned = by_uid.entry(key).or_default();
         owned.key = owner(secret).or_else(|| owned.key.take());
         owned.secrets.insert(secret.name_any(), meta);
     }
 }
 
 fn remove(by_uid: &mut ByUid, secret: &PartialObjectMeta<Secret>) {
-    let Some(uid) = secret.labels().get(APIKEY_UID_LABEL) else { return };
-    if let Some(owned) = by_uid.get_mut(uid) {
+    let Some(key) = key_of(secret) else { return };
+    if let Some(owned) = by_uid.get_mut(&key) {
         owned.secrets.remove(&secret.name_any());
         if owned.secrets.is_empty() {
-            by_uid.remove(uid);
+            by_uid.remove(&key);
         }
     }
+}
+
+fn key_of(secret: &PartialObjectMeta<Secret>) -> Option<(String, String)> {
+    Some((secret.namespace()?, secret.labels().get(APIKEY_UID_LABEL)?.clone()))
 }
 
 fn owner(secret: &PartialObjectMeta<Secret>) -> Option<KeyRef> {
@@ -177,7 +182,21 @@ mod tests {
         };
         assert_eq!(replace(&[secret("a", "a"), secret("b", "b")]), ["a", "b"]);
         assert_eq!(replace(&[secret("b", "b"), secret("c", "c")]), ["a", "b", "c"]);
-        assert_eq!(secrets.of("uid-of-a"), SecretsOfKey::new());
-        assert_eq!(secrets.of("uid-of-c").len(), 1);
+        assert_eq!(secrets.of("speech", "uid-of-a"), SecretsOfKey::new());
+        assert_eq!(secrets.of("speech", "uid-of-c").len(), 1);
+    }
+
+    #[test]
+    fn a_label_in_another_namespace_says_nothing_about_a_key() {
+        let mut stranger = secret("ci", "ci");
+        stranger.metadata.namespace = Some("team-b".to_owned());
+        stranger.metadata.resource_version = Some("9".to_owned());
+        let secrets = Secrets::default();
+        enter(&mut secrets.by_uid(), &secret("ci", "ci"));
+        let before = secrets.of("speech", "uid-of-ci");
+        enter(&mut secrets.by_uid(), &stranger);
+        assert_eq!(secrets.of("speech", "uid-of-ci"), before);
+        remove(&mut secrets.by_uid(), &stranger);
+        assert_eq!(secrets.of("speech", "uid-of-ci"), before);
     }
 }

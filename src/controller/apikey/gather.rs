@@ -76,7 +76,7 @@ pub(super) async fn gather(context: &Context, object: &ApiKey) -> Result<Observe
     let name = key.secret_name.to_string();
     let mut staged_names: Vec<String> = Vec::new();
     let mut moved_names: Vec<String> = Vec::new();
-    for (other, meta) in context.secrets.of(&key.uid) {
+    for (other, meta) in context.secrets.of(&key.name.namespace, &key.uid) {
         if meta.staged {
             staged_names.push(other);
         } else if other != name {

@@ -48,7 +48,7 @@ impl Progress {
         }
         let rest = memory.rest.as_ref().filter(|_| version == memory.written)?;
         let unchanged = rest.policies_revision == context.policies.current().number
-            && rest.secrets == context.secrets.of(key.metadata.uid.as_deref()?);
+            && rest.secrets == context.secrets.of(key.metadata.namespace.as_deref()?, key.metadata.uid.as_deref()?);
         let due = rest.next_look.is_some_and(|next_look| next_look <= now);
         (unchanged && !due).then(|| wake_at(rest.next_look, now))
     }
