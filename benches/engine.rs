@@ -93,6 +93,7 @@ fn api() -> Api {
             Credential::Header { name: "authorization".into(), scheme: Some("Bearer".into()) },
             Credential::Header { name: "x-api-key".into(), scheme: None },
         ],
+        grants: vec![],
         default_tier: None,
         default_schedule: Schedule::default(),
         expires_after: None,

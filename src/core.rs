@@ -7,8 +7,10 @@ pub mod digest;
 pub mod duration;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod grant;
 pub mod key;
 pub mod lifecycle;
+pub mod owner;
 pub mod path;
 pub mod policy;
 pub mod query;
@@ -16,4 +18,5 @@ pub mod ratelimit;
 pub mod rotation;
 pub mod route;
 pub mod scope;
+pub mod selector;
 pub mod verdict;

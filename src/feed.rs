@@ -1,7 +1,8 @@
 //! Keeps the engine's index the image of what the API server holds, and tells the controller how far it is.
 //!
 //! ```text
-//!  ApiKey, ProtectedApi, ApiKeyTier, ApiKeyRole        Secret keyturn-pepper
+//!  ApiKey, ProtectedApi, ApiKeyTier, ApiKeyRole,       Secret keyturn-pepper
+//!  ApiKeyOwner, Namespace (metadata only)                    │
 //!        │ one list+watch loop each                          │ once
 //!        ▼                                                   ▼
 //!      apply: one task, one report at a time ──► index ──► engine ──► transport
@@ -22,16 +23,16 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch as channel};
 use tokio_util::sync::CancellationToken;
 
-use crate::resources::{ApiKey, ApiKeyRole, ApiKeyTier, ProtectedApi};
+use crate::resources::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
 use crate::verify::engine::Engine;
-use crate::verify::gate::Gate;
+use crate::verify::gate::{Gate, Watched};
 use crate::verify::index::Index;
 
 use apply::{Applier, Update};
@@ -70,9 +71,12 @@ pub struct Feed {
 impl Feed {
     #[must_use]
     pub fn new(options: Options) -> Self {
+        let gate = Gate::new(options.max_watch_age);
+        // Keys of the only namespace can belong to no other's API.
+        let gate = if options.namespace.is_some() { gate.without(Watched::Namespaces) } else { gate };
         Self {
             index: Arc::default(),
-            gate: Arc::new(Gate::new(options.max_watch_age)),
+            gate: Arc::new(gate),
             options,
             engine: Arc::default(),
             no_pepper: Mutex::new(Some("the pepper is not read yet".to_owned())),
@@ -120,7 +124,7 @@ impl Feed {
         let holder = Holder { process: self.options.process.clone(), duration: LEASE_DURATION };
         let (applied, progress) = channel::channel(None);
         let keeping = lease::keep(leases, holder, progress, self.held.clone(), stop.clone());
-        // Boxed: four watches with their buffers are much to carry on the stack.
+        // Boxed: six watches with their buffers are much to carry on the stack.
         let feeding = Box::pin(stop.run_until_cancelled(self.feed(applied)));
         tokio::join!(keeping, feeding);
     }
@@ -154,13 +158,26 @@ impl Feed {
             watch::follow(self.api(), reports.clone(), Update::Keys),
             watch::follow(self.api(), reports.clone(), Update::Apis),
             watch::follow(self.api(), reports.clone(), Update::Tiers),
-            watch::follow(self.api(), reports, Update::Roles),
-            progress::ask_for::<ApiKey>(self.api()),
-            progress::ask_for::<ProtectedApi>(self.api()),
-            progress::ask_for::<ApiKeyTier>(self.api()),
-            progress::ask_for::<ApiKeyRole>(self.api()),
+            watch::follow(self.api(), reports.clone(), Update::Roles),
+            watch::follow(self.api(), reports.clone(), Update::Owners),
+            self.follow_namespaces(reports),
+            progress::ask_for(self.api::<ApiKey>()),
+            progress::ask_for(self.api::<ProtectedApi>()),
+            progress::ask_for(self.api::<ApiKeyTier>()),
+            progress::ask_for(self.api::<ApiKeyRole>()),
+            progress::ask_for(self.api::<ApiKeyOwner>()),
             applying,
         );
+    }
+
+    /// By labels of namespaces an API says which of them may have keys besides its own.
+    async fn follow_namespaces(&self, reports: mpsc::Sender<Update>) {
+        if self.options.namespace.is_some() {
+            return;
+        }
+        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.options.client.clone());
+        let following = watch::follow(namespaces.clone(), reports, Update::Namespaces);
+        tokio::join!(following, progress::ask_for(namespaces));
     }
 
     fn api<K>(&self) -> Api<DeserializeGuard<K>>

@@ -24,6 +24,7 @@ pub mod rotation;
 mod defaults;
 mod parse;
 mod rules;
+mod selector;
 
 pub use apikey::ApiKey;
 pub use apikeyowner::ApiKeyOwner;

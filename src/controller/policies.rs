@@ -1,8 +1,10 @@
 //! What keys refer to: kept at hand, parsed, for acceptance, and told in each object's own `Accepted`.
 
 mod kinds;
+mod namespaces;
 mod status;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,7 +12,7 @@ use futures::{StreamExt as _, pin_mut};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Client, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,20 +20,17 @@ use tracing::warn;
 
 use super::scope::Scope;
 use super::{KeyRef, key_ref};
-use crate::core::acceptance::{Reason, Rejection};
 use crate::core::policy::{self, ObjectName};
 use crate::resources::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
 use crate::telemetry::chain;
 use kinds::Kind;
 
-/// Kinds that have to be listed before any key is judged.
-const KINDS: usize = 4;
-
-/// Every API, tier and role, as acceptance sees them.
+/// Every API, tier, role and owner, and the namespaces' labels, as acceptance sees them.
 #[derive(Debug)]
 pub(super) struct Policies {
     current: ArcSwap<Revision>,
-    listed: watch::Sender<usize>,
+    /// Kinds that have not been listed yet: all have to be before any key is judged.
+    unlisted: watch::Sender<usize>,
 }
 
 /// One state of all of them.
@@ -50,7 +49,12 @@ impl Policies {
     /// Waits until all of them have been listed once.
     pub(super) async fn read(&self) {
         // The sender lives as long as `self`.
-        let _ = self.listed.subscribe().wait_for(|listed| *listed >= KINDS).await;
+        let _ = self.unlisted.subscribe().wait_for(|unlisted| *unlisted == 0).await;
+    }
+
+    /// A kind has been listed for the first time.
+    fn listed(&self) {
+        self.unlisted.send_modify(|unlisted| *unlisted -= 1);
     }
 
     fn update(&self, change: impl Fn(&mut policy::Policies)) {
@@ -72,12 +76,16 @@ pub(super) fn follow(
     shutdown: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Arc<Policies> {
-    let policies = Arc::new(Policies { current: ArcSwap::default(), listed: watch::Sender::new(0) });
+    let policies = Arc::new(Policies { current: ArcSwap::default(), unlisted: watch::Sender::new(0) });
     let follower = Follower { client, scope, keys, wake, shutdown, tasks, policies: &policies };
     follower.spawn::<ProtectedApi>();
     follower.spawn::<ApiKeyTier>();
     follower.spawn::<ApiKeyRole>();
     follower.spawn::<ApiKeyOwner>();
+    // Keys of the only namespace can belong to no other's API.
+    if scope.is_whole_cluster() {
+        follower.follow(namespaces::follow(client, keys, wake, &policies));
+    }
     policies
 }
 
@@ -101,7 +109,13 @@ impl Follower<'_> {
             policies: Arc::clone(self.policies),
             listed: Vec::new(),
         };
-        self.tasks.spawn(self.shutdown.clone().run_until_cancelled_owned(one.run(events)));
+        self.follow(one.run(events));
+    }
+
+    /// Follows one more kind, which has to be listed before any key is judged.
+    fn follow(&self, following: impl Future<Output = ()> + Send + 'static) {
+        self.policies.unlisted.send_modify(|unlisted| *unlisted += 1);
+        self.tasks.spawn(self.shutdown.clone().run_until_cancelled_owned(following));
     }
 }
 
@@ -129,14 +143,13 @@ impl<K: Kind> OneKind<K> {
                 Ok(watcher::Event::InitDone) => {
                     self.replace().await;
                     if !std::mem::replace(&mut listed_before, true) {
-                        self.policies.listed.send_modify(|listed| *listed += 1);
+                        self.policies.listed();
                     }
                 }
                 Ok(watcher::Event::Apply(object)) => self.enter(object).await,
                 Ok(watcher::Event::Delete(object)) => {
                     let name = name_of(&object);
-                    self.policies.update(|policies| K::remove(&name, policies));
-                    self.wake_keys(|key| K::concerns(&name, key));
+                    self.change(&name, |policies| K::remove(&name, policies)).await;
                 }
                 Err(error) => {
                     warn!(kind = %K::kind(&()), error = chain(&error), "a watch failed; it is tried again");
@@ -151,10 +164,10 @@ impl<K: Kind> OneKind<K> {
         self.policies.update(|policies| {
             K::clear(policies);
             for object in &listed {
-                K::enter(&name_of(object), parsed(object), policies);
+                K::enter(&name_of(object), object, policies);
             }
         });
-        self.wake_keys(|_| true);
+        wake_keys(&self.keys, &self.wake, |_| true);
         for object in listed {
             self.tell(object).await;
         }
@@ -162,25 +175,41 @@ impl<K: Kind> OneKind<K> {
 
     async fn enter(&self, object: DeserializeGuard<K>) {
         let name = name_of(&object);
-        self.policies.update(|policies| K::enter(&name, parsed(&object), policies));
-        self.wake_keys(|key| K::concerns(&name, key));
+        self.change(&name, |policies| K::enter(&name, &object, policies)).await;
         self.tell(object).await;
     }
 
-    fn wake_keys(&self, concerned: impl Fn(&ApiKey) -> bool) {
-        for key in self.keys.state() {
-            if let Ok(key) = &key.0
-                && concerned(key)
-            {
-                // Nobody listens any more once the controller stops.
-                let _ = self.wake.send(key_ref(key));
+    /// Changes what is known of one object, wakes the keys that it concerns, and tells the objects that contend
+    /// with it, before or after, what that makes of them.
+    async fn change(&self, name: &ObjectName, change: impl Fn(&mut policy::Policies)) {
+        let rivals = || K::rivals(name, &self.policies.current().policies);
+        let mut concerned: HashSet<ObjectName> = rivals().into_iter().collect();
+        self.policies.update(change);
+        concerned.extend(rivals());
+        wake_keys(&self.keys, &self.wake, |key| K::concerns(name, key));
+        for rival in concerned {
+            let api = Api::<DeserializeGuard<K>>::namespaced(self.client.clone(), &rival.namespace);
+            match api.get_opt(&rival.name).await {
+                Ok(object) => {
+                    if let Some(object) = object {
+                        self.tell(object).await;
+                    }
+                }
+                Err(error) => {
+                    let (kind, error) = (K::kind(&()), chain(&error));
+                    warn!(%kind, object = %rival, error, "an object cannot be told what another one's change means for it");
+                }
             }
         }
     }
 
     async fn tell(&self, object: DeserializeGuard<K>) {
+        let name = name_of(&object);
         match object.0 {
-            Ok(object) => status::tell(&self.client, object).await,
+            Ok(object) => {
+                let judgement = K::judgement(&name, &self.policies.current().policies);
+                status::tell(&self.client, object, judgement.as_ref().copied()).await;
+            }
             Err(error) => {
                 warn!(kind = %K::kind(&()), object = error.metadata.name, error = error.error, "an object cannot be read");
             }
@@ -188,12 +217,17 @@ impl<K: Kind> OneKind<K> {
     }
 }
 
-fn parsed<K: Kind>(object: &DeserializeGuard<K>) -> Result<K::Parsed, Rejection> {
-    match &object.0 {
-        Ok(object) => object.judge(),
-        Err(error) => {
-            let message = format!("it cannot be read ({}); apply it anew", error.error);
-            Err(Rejection::new(Reason::Invalid, message))
+fn wake_keys(
+    keys: &Store<DeserializeGuard<ApiKey>>,
+    wake: &mpsc::UnboundedSender<KeyRef>,
+    concerned: impl Fn(&ApiKey) -> bool,
+) {
+    for key in keys.state() {
+        if let Ok(key) = &key.0
+            && concerned(key)
+        {
+            // Nobody listens any more once the controller stops.
+            let _ = wake.send(key_ref(key));
         }
     }
 }

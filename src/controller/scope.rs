@@ -13,6 +13,10 @@ impl Scope {
         Self(namespace)
     }
 
+    pub(super) fn is_whole_cluster(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// For lists and watches.
     pub(super) fn api<K>(&self, client: &Client) -> Api<K>
     where

@@ -1,6 +1,8 @@
 //! Whether a key may be what its manifest says: one function, run by the controller before it mints and by
 //! every verifier before it honours, so that an edit gains nothing while the controller is away.
 
+mod foreign;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,6 +10,7 @@ use jiff::Timestamp;
 
 use super::policy::{Api, Key, ObjectName, Policies, Schedule, Tier};
 use super::scope::{Scope, ScopeSet};
+pub use foreign::Foreign;
 
 /// Why an object is not accepted, as its `Accepted` condition says it. CamelCase, stable.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -19,6 +22,12 @@ pub enum Reason {
     TierNotAllowed,
     RoleNotFound,
     RoleNotAccepted,
+    /// No grant that selects the key's namespace allows the role.
+    RoleNotAllowed,
+    ScopeNotAllowed,
+    OwnerNotAllowed,
+    /// An older ApiKeyOwner of the namespace has the same externalId.
+    ExternalIdTaken,
     /// A value that the schema should have refused; the object was written past it.
     Invalid,
     InvalidRoutes,
@@ -40,6 +49,10 @@ impl Reason {
             Self::TierNotAllowed => "TierNotAllowed",
             Self::RoleNotFound => "RoleNotFound",
             Self::RoleNotAccepted => "RoleNotAccepted",
+            Self::RoleNotAllowed => "RoleNotAllowed",
+            Self::ScopeNotAllowed => "ScopeNotAllowed",
+            Self::OwnerNotAllowed => "OwnerNotAllowed",
+            Self::ExternalIdTaken => "ExternalIdTaken",
             Self::Invalid => "Invalid",
             Self::InvalidRoutes => "InvalidRoutes",
             Self::InvalidQuery => "InvalidQuery",
@@ -97,6 +110,8 @@ pub struct Claim<'a> {
     pub tier: Option<&'a Arc<str>>,
     pub scopes: Option<&'a [Scope]>,
     pub roles: &'a [Arc<str>],
+    /// `None`: the key is in the API's own namespace, and nothing has to be granted.
+    pub foreign: Option<Foreign<'a>>,
     pub not_yet_supported: &'a [&'static str],
 }
 
@@ -107,14 +122,34 @@ impl<'a> From<&'a Key> for Claim<'a> {
             tier: key.tier.as_ref(),
             scopes: key.scopes.as_deref(),
             roles: &key.roles,
+            foreign: (key.api.namespace != key.name.namespace)
+                .then_some(Foreign { namespace: &key.name.namespace, owner: key.owner.as_ref() }),
             not_yet_supported: &key.not_yet_supported,
         }
     }
 }
 
-/// What a claim is granted.
+impl<'a> Claim<'a> {
+    /// The tier that the key would have, and the field that says so.
+    fn tier_with_field(&self, api: &'a Api) -> (&'static str, Option<&'a Arc<str>>) {
+        match self.tier {
+            Some(name) => ("spec.tier", Some(name)),
+            None => ("the API's spec.defaultTier", api.default_tier.as_ref()),
+        }
+    }
+
+    /// The scopes that the key would have besides those of its roles, and the field that says so.
+    fn scopes_with_field(&self, api: &'a Api) -> (&'static str, &'a [Scope]) {
+        match self.scopes {
+            Some(scopes) => ("spec.scopes", scopes),
+            None => ("the API's spec.defaults.scopes", &api.default_scopes),
+        }
+    }
+}
+
+/// What a claim comes to.
 #[derive(Clone, Debug)]
-pub struct Grant {
+pub struct Entitlement {
     pub api: Arc<Api>,
     pub tier: Option<Arc<Tier>>,
     /// The claim's own scopes, or the API's defaults, and those of its roles.
@@ -126,7 +161,7 @@ pub struct Grant {
 /// # Errors
 /// The first thing that is wrong.
 pub fn accept(key: &Key, policies: &Policies) -> Result<Accepted, Rejection> {
-    let Grant { api, tier, scopes } = grant(key.into(), policies)?;
+    let Entitlement { api, tier, scopes } = entitle(key.into(), policies)?;
     let inherited = tier.as_ref().map_or_else(Schedule::default, |tier| tier.schedule);
     let schedule = key.rotation.or(inherited).or(api.default_schedule);
     let expires_at = expiry(key.expires_at, key.created_at, &api);
@@ -137,14 +172,17 @@ pub fn accept(key: &Key, policies: &Policies) -> Result<Accepted, Rejection> {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn grant(claim: Claim<'_>, policies: &Policies) -> Result<Grant, Rejection> {
+pub fn entitle(claim: Claim<'_>, policies: &Policies) -> Result<Entitlement, Rejection> {
     if !claim.not_yet_supported.is_empty() {
         return Err(Rejection::not_yet_supported(claim.not_yet_supported));
     }
     let api = api_of(claim, policies)?;
+    if let Some(foreign) = claim.foreign {
+        foreign::admit(foreign, &claim, &api, policies)?;
+    }
     let tier = tier_of(claim, &api, policies)?;
     let scopes = scopes_of(claim, &api, policies)?;
-    Ok(Grant { api, tier, scopes })
+    Ok(Entitlement { api, tier, scopes })
 }
 
 /// When a key expires: as it says itself, or a while after its creation if the API says so.
@@ -157,7 +195,14 @@ fn api_of(claim: Claim<'_>, policies: &Policies) -> Result<Arc<Api>, Rejection> 
     match policies.apis.get(claim.api) {
         Some(Ok(api)) => Ok(Arc::clone(api)),
         Some(Err(cause)) => {
-            let message = format!("spec.apiRef: ProtectedApi {} is not accepted ({cause}); correct it", claim.api);
+            let message = match claim.foreign {
+                None => format!("spec.apiRef: ProtectedApi {} is not accepted ({cause}); correct it", claim.api),
+                // What is wrong with it is its own namespace's business.
+                Some(_) => format!(
+                    "spec.apiRef: ProtectedApi {} is not accepted; ask whoever owns it to correct it",
+                    claim.api
+                ),
+            };
             Err(Rejection::new(Reason::ApiNotAccepted, message))
         }
         None => {
@@ -168,11 +213,7 @@ fn api_of(claim: Claim<'_>, policies: &Policies) -> Result<Arc<Api>, Rejection> 
 }
 
 fn tier_of(claim: Claim<'_>, api: &Api, policies: &Policies) -> Result<Option<Arc<Tier>>, Rejection> {
-    let (field, name) = match (claim.tier, &api.default_tier) {
-        (Some(name), _) => ("spec.tier", name),
-        (None, Some(name)) => ("the API's spec.defaultTier", name),
-        (None, None) => return Ok(None),
-    };
+    let (field, Some(name)) = claim.tier_with_field(api) else { return Ok(None) };
     let object = ObjectName { namespace: Arc::clone(&api.name.namespace), name: Arc::clone(name) };
     match policies.tiers.get(&object) {
         Some(Ok(tier)) => Ok(Some(Arc::clone(tier))),
@@ -188,7 +229,7 @@ fn tier_of(claim: Claim<'_>, api: &Api, policies: &Policies) -> Result<Option<Ar
 }
 
 fn scopes_of(claim: Claim<'_>, api: &Api, policies: &Policies) -> Result<ScopeSet, Rejection> {
-    let mut scopes = claim.scopes.unwrap_or(&api.default_scopes).to_vec();
+    let mut scopes = claim.scopes_with_field(api).1.to_vec();
     for name in claim.roles {
         let object = ObjectName { namespace: Arc::clone(&api.name.namespace), name: Arc::clone(name) };
         match policies.roles.get(&object) {
@@ -241,6 +282,7 @@ mod tests {
             apis: api.into_iter().map(|api| (named("transcripts"), api)).collect(),
             tiers: [(named("pro"), Ok(Arc::new(pro))), (named("broken"), Err(invalid()))].into(),
             roles: [(named("reader"), Ok(Arc::new(reader))), (named("broken"), Err(invalid()))].into(),
+            ..Policies::default()
         }
     }
 

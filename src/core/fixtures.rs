@@ -37,6 +37,7 @@ pub(crate) fn api() -> Api {
         name: ObjectName::new("speech", "transcripts"),
         key_format: KeyFormat { prefix: "sk".into(), length: 32 },
         credentials: vec![],
+        grants: vec![],
         default_tier: None,
         default_schedule: Schedule::default(),
         expires_after: None,

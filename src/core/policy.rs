@@ -10,9 +10,12 @@ use jiff::Timestamp;
 
 use super::acceptance::Rejection;
 use super::address::AddressSet;
+use super::grant::Grant;
 use super::key::{Environment, KeyFormat};
+use super::owner::OwnerDirectory;
 use super::route::Routes;
 use super::scope::Scope;
+use super::selector::Labels;
 
 /// Namespace and name of an object.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -113,6 +116,8 @@ pub struct Api {
     pub key_format: KeyFormat,
     /// Where a key may be presented, in this order.
     pub credentials: Vec<Credential>,
+    /// What keys of other namespaces may have.
+    pub grants: Vec<Grant>,
     pub default_tier: Option<Arc<str>>,
     pub default_schedule: Schedule,
     /// Life of a key that names no expiry itself, from its creation.
@@ -169,4 +174,7 @@ pub struct Policies {
     pub apis: HashMap<ObjectName, Result<Arc<Api>, Rejection>>,
     pub tiers: HashMap<ObjectName, Result<Arc<Tier>, Rejection>>,
     pub roles: HashMap<ObjectName, Result<Arc<Role>, Rejection>>,
+    pub owners: OwnerDirectory,
+    /// The labels of every namespace; none where only one namespace is looked after, whose keys need no grant.
+    pub namespaces: HashMap<Arc<str>, Labels>,
 }

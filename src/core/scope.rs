@@ -78,6 +78,16 @@ impl ScopeSet {
             || self.globs.iter().any(|scope| scope.grants(wanted))
     }
 
+    /// Whether everything that holding `scope` would grant is granted by some scope of this set alone.
+    ///
+    /// One pattern covers another if and only if it matches it read as text: a `*` of the text can only be taken in
+    /// by a `*` of the pattern, which takes in whatever else could stand there. And if it does not match, then the
+    /// text itself, which is a scope like any other, is granted by the one and not by the other.
+    #[must_use]
+    pub fn covers(&self, scope: &Scope) -> bool {
+        self.grants(scope.as_str())
+    }
+
     /// Every scope once, those without `*` first, each group in byte order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.exact.iter().chain(&self.globs).map(Scope::as_str)
@@ -159,7 +169,36 @@ mod tests {
         assert!(scopes.grants("b") && scopes.grants("apple") && !scopes.grants("c"));
     }
 
+    #[test]
+    fn a_scope_with_a_star_is_covered_as_a_pattern() {
+        for (held, claimed, expected) in [
+            ("docs.read", "docs.*", false),
+            ("docs.*", "*", false),
+            ("docs.*", "docs*", false),
+            ("docs.*", "*.read", false),
+            ("docs.*.read", "docs.*", false),
+            ("docs.*", "docs.read", true),
+            ("docs.*", "docs.*", true),
+            ("docs.*", "docs.*.read", true),
+            ("docs.*", "docs.**", true),
+            ("*", "*", true),
+            ("a*a", "a*a*a", true),
+        ] {
+            assert_eq!(set(&[held]).covers(&Scope::parse(claimed).unwrap()), expected, "{held} {claimed}");
+        }
+        // Each by itself, however much they are together.
+        assert!(!set(&["a*", "b*"]).covers(&Scope::parse("*").unwrap()));
+    }
+
     proptest! {
+        #[test]
+        fn what_is_covered_grants_nothing_more(held in "[ab*]{1,6}", claimed in "[ab*]{1,5}", wanted in "[ab*]{1,10}") {
+            let [held, claimed] = [held, claimed].map(|text| Scope::parse(&text).unwrap());
+            let covered = ScopeSet::new([held.clone()]).covers(&claimed);
+            prop_assert!(!covered || !claimed.grants(&wanted) || held.grants(&wanted));
+            prop_assert!(covered || (claimed.grants(claimed.as_str()) && !held.grants(claimed.as_str())));
+        }
+
         #[test]
         fn agrees_with_a_naive_matcher(pattern in "[ab*]{0,12}", text in "[ab]{0,16}") {
             prop_assert_eq!(glob(&pattern, &text), naive(pattern.as_bytes(), text.as_bytes()));

@@ -1,13 +1,17 @@
 //! Applies what the watches report, one report at a time and in order, so that the index never shows a state
 //! that the API server never had within one kind.
 
+mod namespaces;
+mod owners;
+
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Resource;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -15,7 +19,7 @@ use super::convert::key_record;
 use super::watch::{Change, Report};
 use crate::core::acceptance::{Reason, Rejection};
 use crate::core::policy::{ObjectName, Policies};
-use crate::resources::{ApiKey, ApiKeyRole, ApiKeyTier, ProtectedApi};
+use crate::resources::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
 use crate::verify::gate::{Gate, Watched};
 use crate::verify::index::{Index, KeyRecord};
 
@@ -25,10 +29,12 @@ use crate::verify::index::{Index, KeyRecord};
     reason = "nearly all are about ApiKeys, the largest; boxing would cost each of them"
 )]
 pub(super) enum Update {
-    Keys(Report<ApiKey>),
-    Apis(Report<ProtectedApi>),
-    Tiers(Report<ApiKeyTier>),
-    Roles(Report<ApiKeyRole>),
+    Keys(Report<DeserializeGuard<ApiKey>>),
+    Apis(Report<DeserializeGuard<ProtectedApi>>),
+    Tiers(Report<DeserializeGuard<ApiKeyTier>>),
+    Roles(Report<DeserializeGuard<ApiKeyRole>>),
+    Owners(Report<DeserializeGuard<ApiKeyOwner>>),
+    Namespaces(Report<PartialObjectMeta<Namespace>>),
 }
 
 /// One kind's part of [`Policies`].
@@ -61,10 +67,20 @@ impl Applier {
             Update::Roles(report) => {
                 self.policies(Watched::Roles, report, |policies| &mut policies.roles, ApiKeyRole::parse);
             }
+            Update::Owners(Report { change, at, .. }) => {
+                let listed = matches!(change, Change::Listed(_));
+                self.index.change_policies_if(|policies| owners::merge(&mut policies.owners, change));
+                self.heard(Watched::Owners, at, listed);
+            }
+            Update::Namespaces(Report { change, at, .. }) => {
+                let listed = matches!(change, Change::Listed(_));
+                self.index.change_policies_if(|policies| namespaces::merge(&mut policies.namespaces, change));
+                self.heard(Watched::Namespaces, at, listed);
+            }
         }
     }
 
-    fn keys(&self, change: Change<ApiKey>) {
+    fn keys(&self, change: Change<DeserializeGuard<ApiKey>>) {
         match change {
             Change::Listed(objects) => {
                 let records: Vec<_> = objects.iter().filter_map(record).collect();
@@ -90,7 +106,7 @@ impl Applier {
     fn policies<K, T>(
         &self,
         kind: Watched,
-        report: Report<K>,
+        report: Report<DeserializeGuard<K>>,
         part: fn(&mut Policies) -> &mut Part<T>,
         parse: fn(&K) -> Result<T, Rejection>,
     ) where
@@ -138,7 +154,7 @@ fn record(object: &DeserializeGuard<ApiKey>) -> Option<KeyRecord> {
 
 /// Brings a change of one kind into its part of the policies. An object that cannot be read stays as its
 /// rejection, so that it is not taken for one that does not exist.
-fn merge<K, T>(part: &mut Part<T>, change: Change<K>, parse: fn(&K) -> Result<T, Rejection>)
+fn merge<K, T>(part: &mut Part<T>, change: Change<DeserializeGuard<K>>, parse: fn(&K) -> Result<T, Rejection>)
 where
     K: Resource<DynamicType = ()>,
 {
@@ -146,10 +162,7 @@ where
         let name = name(&object)?;
         let parsed = match &object.0 {
             Ok(object) => parse(object).map(Arc::new),
-            Err(error) => {
-                warn_malformed(&K::kind(&()), &name, error);
-                Err(Rejection::new(Reason::Invalid, format!("the object cannot be read: {error}")))
-            }
+            Err(error) => Err(malformed(&K::kind(&()), &name, error)),
         };
         Some((name, parsed))
     };
@@ -171,6 +184,12 @@ where
 fn name<K: Resource>(object: &DeserializeGuard<K>) -> Option<ObjectName> {
     let metadata = object.meta();
     Some(ObjectName::new(metadata.namespace.as_deref()?, metadata.name.as_deref()?))
+}
+
+/// The rejection of an object that cannot be read.
+fn malformed(kind: &str, name: &ObjectName, error: &dyn Display) -> Rejection {
+    warn_malformed(kind, name, error);
+    Rejection::new(Reason::Invalid, format!("the object cannot be read: {error}"))
 }
 
 fn warn_malformed(kind: &str, name: &ObjectName, error: &dyn Display) {

@@ -9,7 +9,6 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use kube::api::ListParams;
-use kube::core::DeserializeGuard;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
@@ -21,16 +20,16 @@ use crate::telemetry::chain;
 const PERIOD: Duration = Duration::from_secs(5);
 
 /// Reads consistently, again and again. What fails is tried again: silence closes the gate by itself.
-pub(super) async fn ask_for<K>(api: Api<DeserializeGuard<K>>)
+pub(super) async fn ask_for<O>(api: Api<O>)
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    O: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     // One object that nobody has: the read is about the version, not about objects.
     let nothing = ListParams::default().fields("metadata.name=keyturn-progress").limit(1);
     loop {
         sleep(PERIOD).await;
         if let Ok(Err(error)) = timeout(PERIOD, api.list(&nothing)).await {
-            debug!(kind = %K::kind(&()), error = chain(&error), "asking for progress failed");
+            debug!(kind = %O::kind(&()), error = chain(&error), "asking for progress failed");
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::core::{DeserializeGuard, Status};
+use kube::core::Status;
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -38,23 +38,23 @@ const WATCH_SECONDS: u32 = 15;
 /// What the end of a watch may be late by before the connection counts as dead.
 const WATCH_LATE: Duration = Duration::from_secs(5);
 
-/// What one watch has to tell.
+/// What one watch has to tell of objects `O`.
 #[derive(Debug)]
-pub(super) enum Change<K> {
+pub(super) enum Change<O> {
     /// Everything there is; whatever is missing here is gone.
-    Listed(Vec<DeserializeGuard<K>>),
+    Listed(Vec<O>),
     /// An object is new or changed.
-    Applied(DeserializeGuard<K>),
+    Applied(O),
     /// An object is gone.
-    Deleted(DeserializeGuard<K>),
+    Deleted(O),
     /// Nothing else changed up to this version.
     Bookmark,
 }
 
 /// A change, and up to where and when it is the truth.
 #[derive(Debug)]
-pub(super) struct Report<K> {
-    pub change: Change<K>,
+pub(super) struct Report<O> {
+    pub change: Change<O>,
     /// The resourceVersion up to which this kind is known with this change; `None` when it is no number.
     pub version: Option<u64>,
     /// Time since boot at which this was certain: the start of a list, the arrival of anything else.
@@ -82,11 +82,11 @@ enum Interruption {
 
 /// Reports every change of a kind until nobody takes the reports any more. Failures are retried for ever;
 /// that nothing arrives any more is for the receiver to notice by the age of the last report.
-pub(super) async fn follow<K, T>(api: Api<DeserializeGuard<K>>, reports: mpsc::Sender<T>, wrap: fn(Report<K>) -> T)
+pub(super) async fn follow<O, T>(api: Api<O>, reports: mpsc::Sender<T>, wrap: fn(Report<O>) -> T)
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    O: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    let kind = K::plural(&());
+    let kind = O::plural(&());
     let mut failures = 0;
     loop {
         let error = match list_and_watch(&api, &reports, wrap, &mut failures).await {
@@ -105,14 +105,14 @@ where
     }
 }
 
-async fn list_and_watch<K, T>(
-    api: &Api<DeserializeGuard<K>>,
+async fn list_and_watch<O, T>(
+    api: &Api<O>,
     reports: &mpsc::Sender<T>,
-    wrap: fn(Report<K>) -> T,
+    wrap: fn(Report<O>) -> T,
     failures: &mut u32,
 ) -> Interruption
 where
-    K: Resource + Clone + Debug + DeserializeOwned,
+    O: Resource + Clone + Debug + DeserializeOwned,
 {
     let mut version = match list(api, reports, wrap).await {
         Ok(version) => version,
@@ -132,13 +132,9 @@ where
 }
 
 /// Lists everything, with resourceVersion unset: as of now, not as of some cache.
-async fn list<K, T>(
-    api: &Api<DeserializeGuard<K>>,
-    reports: &mpsc::Sender<T>,
-    wrap: fn(Report<K>) -> T,
-) -> Result<String, Interruption>
+async fn list<O, T>(api: &Api<O>, reports: &mpsc::Sender<T>, wrap: fn(Report<O>) -> T) -> Result<String, Interruption>
 where
-    K: Resource + Clone + Debug + DeserializeOwned,
+    O: Resource + Clone + Debug + DeserializeOwned,
 {
     let at = since_boot();
     let mut objects = Vec::new();
@@ -159,14 +155,14 @@ where
 }
 
 /// Watches until the server ends the watch; answers the last version heard, if there was any.
-async fn watch_once<K, T>(
-    api: &Api<DeserializeGuard<K>>,
+async fn watch_once<O, T>(
+    api: &Api<O>,
     from: &str,
     reports: &mpsc::Sender<T>,
-    wrap: fn(Report<K>) -> T,
+    wrap: fn(Report<O>) -> T,
 ) -> Result<Option<String>, Interruption>
 where
-    K: Resource + Clone + Debug + DeserializeOwned,
+    O: Resource + Clone + Debug + DeserializeOwned,
 {
     let deadline = Instant::now() + Duration::from_secs(WATCH_SECONDS.into()) + WATCH_LATE;
     let params = WatchParams::default().timeout(WATCH_SECONDS);

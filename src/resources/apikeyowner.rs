@@ -1,13 +1,18 @@
 //! An ApiKeyOwner: whom keys are issued to, and what all of that owner's keys share.
 
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::condition::ObjectStatus;
 use super::limits::{Quota, RateLimit};
 use super::metadata::Metadata;
-use super::rules;
-use crate::core::acceptance::{Reason, Rejection};
+use super::{parse, rules};
+use crate::core::acceptance::Rejection;
+use crate::core::owner::{Age, Owner, OwnerClaim};
 
 /// What an owner's keys have together.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -66,12 +71,83 @@ pub struct ApiKeyOwnerSpec {
 }
 
 impl ApiKeyOwner {
-    /// Owners are not honoured by this version, and never silently ignored.
+    /// What the owner comes to, and whom it speaks for. Fields that this version does not act on make it a claim
+    /// that can't be honoured.
     #[must_use]
-    pub fn rejection(&self) -> Rejection {
-        Rejection::new(
-            Reason::NotYetSupported,
-            "ApiKeyOwner cannot be honoured by this version of Keyturn yet; delete it",
-        )
+    pub fn claim(&self) -> OwnerClaim {
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        let external_id = self.spec.external_id.as_deref().unwrap_or(name);
+        OwnerClaim { external_id: external_id.into(), age: age(&self.metadata), owner: self.parse().map(Arc::new) }
+    }
+
+    /// The claim of an object that can't be read: it has a name, which may be an external id, and that is all.
+    #[must_use]
+    pub fn unreadable(metadata: &ObjectMeta, rejection: Rejection) -> OwnerClaim {
+        let name = metadata.name.as_deref().unwrap_or_default();
+        OwnerClaim { external_id: name.into(), age: age(metadata), owner: Err(rejection) }
+    }
+
+    fn parse(&self) -> Result<Owner, Rejection> {
+        let spec = &self.spec;
+        parse::refuse_unsupported(&[
+            ("spec.tier", spec.tier.is_some()),
+            ("spec.rateLimits", !spec.rate_limits.is_empty()),
+            ("spec.quotas", !spec.quotas.is_empty()),
+            ("spec.maxActiveKeys", spec.max_active_keys.is_some()),
+        ])?;
+        Ok(Owner { namespaces: spec.namespaces.iter().map(|namespace| namespace.as_str().into()).collect() })
+    }
+}
+
+/// Without a time it is no object of an API server; of two it would be the younger.
+fn age(metadata: &ObjectMeta) -> Age {
+    Age {
+        created_at: metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
+        uid: metadata.uid.as_deref().unwrap_or_default().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn claim(spec: Value) -> OwnerClaim {
+        let owner: ApiKeyOwner = serde_json::from_value(json!({
+            "apiVersion": "keyturn.dev/v1alpha1",
+            "kind": "ApiKeyOwner",
+            "metadata": {
+                "name": "acme", "namespace": "speech", "uid": "u1", "creationTimestamp": "1970-01-01T00:00:00Z",
+            },
+            "spec": spec,
+        }))
+        .unwrap();
+        owner.claim()
+    }
+
+    #[test]
+    fn refuses_each_field_that_is_not_acted_on_yet_and_still_claims_its_external_id() {
+        for (spec, field) in [
+            (json!({"externalId": "a", "tier": "pro"}), "spec.tier"),
+            (json!({"externalId": "a", "rateLimits": [{"name": "r", "limit": 1, "window": "1s"}]}), "spec.rateLimits"),
+            (json!({"externalId": "a", "quotas": [{"name": "q", "limit": 1, "period": "Day"}]}), "spec.quotas"),
+            (json!({"externalId": "a", "maxActiveKeys": 1}), "spec.maxActiveKeys"),
+        ] {
+            let claim = claim(spec);
+            assert_eq!((&*claim.external_id, claim.owner), ("a", Err(Rejection::not_yet_supported(&[field]))));
+        }
+    }
+
+    #[test]
+    fn speaks_for_its_name_unless_it_has_an_external_id() {
+        let age = Age { created_at: Timestamp::UNIX_EPOCH, uid: "u1".into() };
+        for (spec, external_id, namespaces) in [
+            (json!({}), "acme", vec![]),
+            (json!({"externalId": "cus_1", "namespaces": ["team-a"]}), "cus_1", vec!["team-a".into()]),
+        ] {
+            let owner = Ok(Arc::new(Owner { namespaces }));
+            assert_eq!(claim(spec), OwnerClaim { external_id: external_id.into(), age: age.clone(), owner });
+        }
     }
 }

@@ -183,6 +183,12 @@ impl Entry {
         }
     }
 
+    /// Why the key can't be honoured.
+    #[cfg(test)]
+    pub(crate) fn refusal(&self) -> Option<Reason> {
+        self.granted().err()
+    }
+
     pub(super) fn is_revoked(&self) -> bool {
         self.revoked
     }

@@ -11,10 +11,13 @@ pub enum Watched {
     ProtectedApis,
     Tiers,
     Roles,
+    Owners,
+    Namespaces,
 }
 
 impl Watched {
-    pub const ALL: [Self; 4] = [Self::ApiKeys, Self::ProtectedApis, Self::Tiers, Self::Roles];
+    pub const ALL: [Self; 6] =
+        [Self::ApiKeys, Self::ProtectedApis, Self::Tiers, Self::Roles, Self::Owners, Self::Namespaces];
 
     /// The resource's plural name, for readiness and metrics.
     #[must_use]
@@ -24,6 +27,8 @@ impl Watched {
             Self::ProtectedApis => "protectedapis",
             Self::Tiers => "apikeytiers",
             Self::Roles => "apikeyroles",
+            Self::Owners => "apikeyowners",
+            Self::Namespaces => "namespaces",
         }
     }
 }
@@ -33,6 +38,8 @@ impl Watched {
 #[derive(Debug)]
 pub struct Gate {
     max_age: Duration,
+    /// A kind that nothing depends on here.
+    unwatched: Option<Watched>,
     /// By kind: one more than the nanoseconds at which it was last heard of; 0: not listed yet.
     heard: [AtomicU64; Watched::ALL.len()],
 }
@@ -41,7 +48,13 @@ impl Gate {
     /// A closed gate. A kind may be silent for `max_age`.
     #[must_use]
     pub fn new(max_age: Duration) -> Self {
-        Self { max_age, heard: Default::default() }
+        Self { max_age, unwatched: None, heard: Default::default() }
+    }
+
+    /// The gate that opens without having heard of that kind.
+    #[must_use]
+    pub fn without(self, kind: Watched) -> Self {
+        Self { unwatched: Some(kind), ..self }
     }
 
     /// A complete list of the kind has been applied.
@@ -77,7 +90,7 @@ impl Gate {
     }
 
     fn is_fresh(&self, kind: Watched, now: Duration) -> bool {
-        self.age(kind, now).is_some_and(|age| age <= self.max_age)
+        self.unwatched == Some(kind) || self.age(kind, now).is_some_and(|age| age <= self.max_age)
     }
 }
 
@@ -105,9 +118,8 @@ mod tests {
         assert_eq!(missing(&gate, at(0)), Watched::ALL);
         gate.heard(Watched::ApiKeys, at(0));
         assert_eq!(missing(&gate, at(0)), Watched::ALL, "an event before the list is none");
-        for kind in [Watched::Tiers, Watched::ApiKeys, Watched::Roles] {
-            gate.listed(kind, at(0));
-        }
+        let others = Watched::ALL.into_iter().filter(|kind| *kind != Watched::ProtectedApis);
+        others.for_each(|kind| gate.listed(kind, at(0)));
         assert_eq!(missing(&gate, at(1)), [Watched::ProtectedApis]);
         assert!(!gate.is_open(at(1)));
         gate.listed(Watched::ProtectedApis, at(1));
@@ -118,12 +130,22 @@ mod tests {
     fn closes_when_a_kind_is_silent_for_too_long_and_opens_when_it_is_heard_of() {
         let gate = Gate::new(MAX_AGE);
         Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, at(10)));
-        [Watched::ApiKeys, Watched::Tiers, Watched::Roles].into_iter().for_each(|kind| gate.heard(kind, at(20)));
+        let others = Watched::ALL.into_iter().filter(|kind| *kind != Watched::ProtectedApis);
+        others.for_each(|kind| gate.heard(kind, at(20)));
         assert!(gate.is_open(at(40)));
         assert_eq!(missing(&gate, at(41)), [Watched::ProtectedApis]);
         assert_eq!(gate.age(Watched::ProtectedApis, at(41)), Some(at(31)));
         gate.heard(Watched::ProtectedApis, at(41));
         assert!(gate.is_open(at(41)));
+    }
+
+    #[test]
+    fn a_kind_that_is_not_watched_is_not_waited_for() {
+        let gate = Gate::new(MAX_AGE).without(Watched::Namespaces);
+        let others = Watched::ALL.into_iter().filter(|kind| *kind != Watched::Namespaces);
+        others.for_each(|kind| gate.listed(kind, at(0)));
+        assert!(gate.is_open(at(0)));
+        assert_eq!(gate.age(Watched::Namespaces, at(0)), None);
     }
 
     #[test]

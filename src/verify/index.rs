@@ -171,10 +171,20 @@ impl Index {
         book.forget_unused();
     }
 
-    /// Changes APIs, tiers or roles, and judges anew every claim that keys make on them.
+    /// Changes APIs, tiers, roles, owners or namespaces, and judges anew every claim that keys make on them.
     pub fn change_policies(&self, change: impl FnOnce(&mut Policies)) {
+        self.change_policies_if(|policies| {
+            change(policies);
+            true
+        });
+    }
+
+    /// As [`Index::change_policies`], for a change that often turns out to be none; it answers whether it was one.
+    pub fn change_policies_if(&self, change: impl FnOnce(&mut Policies) -> bool) {
         let mut book = self.write();
-        change(&mut book.policies);
+        if !change(&mut book.policies) {
+            return;
+        }
         let mut apis = Apis::default();
         for (name, api) in &book.policies.apis {
             let api = api.as_ref().ok().map(Arc::clone);

@@ -175,7 +175,7 @@ async fn its_metrics_tell_what_it_judged_and_how_fresh_it_is() {
     for line in [judged.as_str(), "keyturn_index_keys 0", "keyturn_verify_duration_seconds_count 1"] {
         assert!(text.lines().any(|l| l == line), "{line} is missing from\n{text}");
     }
-    for kind in ["apikeys", "apikeyroles", "apikeytiers", "protectedapis"] {
+    for kind in ["apikeys", "apikeyowners", "apikeyroles", "apikeytiers", "protectedapis"] {
         assert!(text.contains(&format!("keyturn_watch_age_seconds{{kind=\"{kind}\"}}")), "{text}");
     }
 }

@@ -1,16 +1,17 @@
 //! What the kinds that keys refer to have in common.
 
-use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
+use kube::core::DeserializeGuard;
+use kube::core::error_boundary::InvalidObject;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::core::acceptance::Rejection;
-use crate::core::policy::{Api, ObjectName, Policies, Role, Tier};
+use crate::core::acceptance::{Reason, Rejection};
+use crate::core::policy::{ObjectName, Policies};
 use crate::resources::condition::ObjectStatus;
 use crate::resources::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
 
@@ -25,16 +26,21 @@ pub(super) trait Kind:
     + Sync
     + 'static
 {
-    /// What acceptance works with.
-    type Parsed;
-
-    fn judge(&self) -> Result<Self::Parsed, Rejection>;
-
-    fn enter(name: &ObjectName, parsed: Result<Self::Parsed, Rejection>, policies: &mut Policies);
+    /// Takes an object over. One that can't be read stays as its rejection, so that it is not taken for missing.
+    fn enter(name: &ObjectName, object: &DeserializeGuard<Self>, policies: &mut Policies);
 
     fn remove(name: &ObjectName, policies: &mut Policies);
 
     fn clear(policies: &mut Policies);
+
+    /// What the `Accepted` of the object of that name is to say.
+    fn judgement(name: &ObjectName, policies: &Policies) -> Result<(), Rejection>;
+
+    /// Objects of the kind that contend with the one of that name: each has to be told when it comes, changes or
+    /// goes.
+    fn rivals(_: &ObjectName, _: &Policies) -> Vec<ObjectName> {
+        Vec::new()
+    }
 
     /// Whether a change of the object could change what becomes of a key.
     fn concerns(name: &ObjectName, key: &ApiKey) -> bool;
@@ -42,11 +48,12 @@ pub(super) trait Kind:
     fn status(&mut self) -> &mut Option<ObjectStatus>;
 }
 
-/// The table of one kind among the policies.
+/// A kind with a table among the policies, whose objects are judged each by itself.
 macro_rules! entered_in {
     ($table:ident) => {
-        fn enter(name: &ObjectName, parsed: Result<Self::Parsed, Rejection>, policies: &mut Policies) {
-            insert(&mut policies.$table, name, parsed);
+        fn enter(name: &ObjectName, object: &DeserializeGuard<Self>, policies: &mut Policies) {
+            let parsed = object.0.as_ref().map_err(unreadable).and_then(Self::parse);
+            policies.$table.insert(name.clone(), parsed.map(Arc::new));
         }
 
         fn remove(name: &ObjectName, policies: &mut Policies) {
@@ -57,6 +64,10 @@ macro_rules! entered_in {
             policies.$table.clear();
         }
 
+        fn judgement(name: &ObjectName, policies: &Policies) -> Result<(), Rejection> {
+            policies.$table.get(name).map_or(Ok(()), |parsed| parsed.as_ref().map(drop).map_err(Clone::clone))
+        }
+
         fn status(&mut self) -> &mut Option<ObjectStatus> {
             &mut self.status
         }
@@ -64,12 +75,6 @@ macro_rules! entered_in {
 }
 
 impl Kind for ProtectedApi {
-    type Parsed = Api;
-
-    fn judge(&self) -> Result<Api, Rejection> {
-        self.parse()
-    }
-
     fn concerns(name: &ObjectName, key: &ApiKey) -> bool {
         *name.name == *key.spec.api_ref.name && *name.namespace == *api_namespace(key)
     }
@@ -78,12 +83,6 @@ impl Kind for ProtectedApi {
 }
 
 impl Kind for ApiKeyTier {
-    type Parsed = Tier;
-
-    fn judge(&self) -> Result<Tier, Rejection> {
-        self.parse()
-    }
-
     /// A key that names no tier may have this one from its API.
     fn concerns(name: &ObjectName, key: &ApiKey) -> bool {
         key.spec.tier.as_deref().is_none_or(|tier| tier == &*name.name) && *name.namespace == *api_namespace(key)
@@ -93,12 +92,6 @@ impl Kind for ApiKeyTier {
 }
 
 impl Kind for ApiKeyRole {
-    type Parsed = Role;
-
-    fn judge(&self) -> Result<Role, Rejection> {
-        self.parse()
-    }
-
     fn concerns(name: &ObjectName, key: &ApiKey) -> bool {
         key.spec.roles.iter().any(|role| **role == *name.name) && *name.namespace == *api_namespace(key)
     }
@@ -107,20 +100,33 @@ impl Kind for ApiKeyRole {
 }
 
 impl Kind for ApiKeyOwner {
-    type Parsed = ();
-
-    fn judge(&self) -> Result<(), Rejection> {
-        Err(self.rejection())
+    fn enter(name: &ObjectName, object: &DeserializeGuard<Self>, policies: &mut Policies) {
+        let claim = match &object.0 {
+            Ok(owner) => owner.claim(),
+            Err(error) => Self::unreadable(object.meta(), unreadable(error)),
+        };
+        policies.owners.enter(name, claim);
     }
 
-    fn enter(_: &ObjectName, _: Result<(), Rejection>, _: &mut Policies) {}
+    fn remove(name: &ObjectName, policies: &mut Policies) {
+        policies.owners.remove(name);
+    }
 
-    fn remove(_: &ObjectName, _: &mut Policies) {}
+    fn clear(policies: &mut Policies) {
+        policies.owners.clear();
+    }
 
-    fn clear(_: &mut Policies) {}
+    fn judgement(name: &ObjectName, policies: &Policies) -> Result<(), Rejection> {
+        policies.owners.judge(name)
+    }
 
-    fn concerns(_: &ObjectName, _: &ApiKey) -> bool {
-        false
+    fn rivals(name: &ObjectName, policies: &Policies) -> Vec<ObjectName> {
+        policies.owners.rivals(name).collect()
+    }
+
+    /// Whom it speaks for may have changed, so this concerns every key that needs an owner of this namespace.
+    fn concerns(name: &ObjectName, key: &ApiKey) -> bool {
+        key.spec.owner.is_some() && is_foreign(key) && *name.namespace == *api_namespace(key)
     }
 
     fn status(&mut self) -> &mut Option<ObjectStatus> {
@@ -128,15 +134,16 @@ impl Kind for ApiKeyOwner {
     }
 }
 
+/// Whether the key belongs to an API of another namespace.
+pub(super) fn is_foreign(key: &ApiKey) -> bool {
+    key.metadata.namespace.as_deref() != Some(api_namespace(key))
+}
+
 fn api_namespace(key: &ApiKey) -> &str {
     let own = key.metadata.namespace.as_deref();
     key.spec.api_ref.namespace.as_deref().or(own).unwrap_or_default()
 }
 
-fn insert<T>(
-    table: &mut HashMap<ObjectName, Result<Arc<T>, Rejection>>,
-    name: &ObjectName,
-    parsed: Result<T, Rejection>,
-) {
-    table.insert(name.clone(), parsed.map(Arc::new));
+fn unreadable(error: &InvalidObject) -> Rejection {
+    Rejection::new(Reason::Invalid, format!("it cannot be read ({}); apply it anew", error.error))
 }

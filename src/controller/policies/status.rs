@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::kinds::Kind;
 use crate::clock;
 use crate::controller::post_params;
+use crate::core::acceptance::Rejection;
 use crate::resources::condition::{self, Statement};
 use crate::telemetry::chain;
 
@@ -16,11 +17,10 @@ use crate::telemetry::chain;
 /// when the object changes or is listed anew.
 const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
 
-pub(super) async fn tell<K: Kind>(client: &Client, mut object: K) {
-    let judgement = object.judge().map(|_| ());
+pub(super) async fn tell<K: Kind>(client: &Client, mut object: K, judgement: Result<(), &Rejection>) {
     let generation = object.meta().generation;
     let mut status = object.status().clone().unwrap_or_default();
-    let statement = Statement::accepted(judgement.as_ref().copied());
+    let statement = Statement::accepted(judgement);
     status.observed_generation = generation;
     condition::set(&mut status.conditions, statement, generation, clock::now());
     if object.status().as_ref() == Some(&status) {

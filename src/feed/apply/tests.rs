@@ -43,6 +43,17 @@ fn api() -> Value {
     json!({"apiVersion": "keyturn.dev/v1alpha1", "kind": "ProtectedApi", "metadata": metadata, "spec": {"keyFormat": {"prefix": "sk"}}})
 }
 
+/// An ApiKeyOwner that speaks for acme, created at that second.
+fn owner_manifest(name: &str, second: u8, namespaces: Value) -> Value {
+    let created = format!("2026-01-01T00:00:0{second}Z");
+    json!({
+        "apiVersion": "keyturn.dev/v1alpha1",
+        "kind": "ApiKeyOwner",
+        "metadata": {"name": name, "namespace": "speech", "uid": name, "creationTimestamp": created},
+        "spec": {"externalId": "acme", "namespaces": namespaces},
+    })
+}
+
 struct Fed {
     applier: Applier,
     applied: watch::Receiver<Option<u64>>,
@@ -55,11 +66,11 @@ impl Fed {
         Self { applier: Applier { index: Arc::default(), gate, applied: sender }, applied }
     }
 
-    fn keys(&self, change: Change<ApiKey>, version: u64) {
+    fn keys(&self, change: Change<DeserializeGuard<ApiKey>>, version: u64) {
         self.applier.apply(Update::Keys(Report { change, version: Some(version), at: AT }));
     }
 
-    fn apis(&self, change: Change<ProtectedApi>) {
+    fn apis(&self, change: Change<DeserializeGuard<ProtectedApi>>) {
         self.applier.apply(Update::Apis(Report { change, version: Some(1), at: AT }));
     }
 
@@ -129,7 +140,7 @@ fn the_gate_opens_by_lists_only() {
     assert_eq!(missing(), Watched::ALL);
     fed.keys(Change::Listed(vec![]), 1);
     fed.apis(Change::Listed(vec![]));
-    assert_eq!(missing(), [Watched::Tiers, Watched::Roles]);
+    assert_eq!(missing(), [Watched::Tiers, Watched::Roles, Watched::Owners, Watched::Namespaces]);
 }
 
 #[test]
@@ -143,6 +154,56 @@ fn a_malformed_api_is_there_but_not_accepted() {
     assert_eq!(api_is(), Some(false));
     fed.apis(Change::Deleted(guarded(api())));
     assert_eq!(api_is(), None);
+}
+
+/// What a verifier makes of the key team-a/ci of speech/transcripts, which claims the owner acme.
+#[test]
+fn a_key_of_another_namespace_is_judged_by_labels_and_owners() {
+    let fed = Fed::new();
+    let mut key = key("ci", 0);
+    key["metadata"]["namespace"] = json!("team-a");
+    key["spec"] = json!({"apiRef": {"name": "transcripts", "namespace": "speech"}, "owner": "acme"});
+    fed.keys(Change::Listed(vec![guarded(key)]), 1);
+    let mut granting = api();
+    let selector = json!({"matchLabels": {"team": "a"}});
+    granting["spec"]["grants"] = json!([{"name": "a", "from": {"selector": selector}, "owners": "Declared"}]);
+    fed.apis(Change::Listed(vec![guarded(granting)]));
+
+    let namespace = |labels: Value| -> PartialObjectMeta<Namespace> {
+        let metadata = json!({"name": "team-a", "labels": labels});
+        serde_json::from_value(
+            json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata}),
+        )
+        .unwrap()
+    };
+    let owner = |name: &str, second: u8, namespaces: Value| -> DeserializeGuard<ApiKeyOwner> {
+        guarded(owner_manifest(name, second, namespaces))
+    };
+    let namespaces = |change| Update::Namespaces(Report { change, version: Some(1), at: AT });
+    let owners = |change| Update::Owners(Report { change, version: Some(1), at: AT });
+    let team = || namespace(json!({"team": "a"}));
+    for (update, expected) in vec![
+        (owners(Change::Listed(vec![owner("first", 1, json!(["team-a"]))])), Err(Reason::NamespaceNotAllowed)),
+        (namespaces(Change::Listed(vec![namespace(json!({"team": "b"}))])), Err(Reason::NamespaceNotAllowed)),
+        (namespaces(Change::Applied(team())), Ok(())),
+        (namespaces(Change::Applied(namespace(json!({})))), Err(Reason::NamespaceNotAllowed)),
+        (namespaces(Change::Applied(team())), Ok(())),
+        (namespaces(Change::Deleted(team())), Err(Reason::NamespaceNotAllowed)),
+        (namespaces(Change::Listed(vec![team()])), Ok(())),
+        (owners(Change::Applied(owner("first", 1, json!([])))), Err(Reason::OwnerNotAllowed)),
+        (owners(Change::Applied(owner("second", 2, json!(["team-a"])))), Err(Reason::OwnerNotAllowed)),
+        (owners(Change::Deleted(owner("first", 1, json!([])))), Ok(())),
+        (owners(Change::Bookmark), Ok(())),
+        (
+            owners(Change::Applied(guarded(malformed(owner_manifest("second", 2, json!([])))))),
+            Err(Reason::OwnerNotAllowed),
+        ),
+        (owners(Change::Listed(vec![])), Err(Reason::OwnerNotAllowed)),
+    ] {
+        fed.applier.apply(update);
+        let entry = fed.applier.index.view().key(&digest(0)).unwrap();
+        assert_eq!(entry.refusal(), expected.err());
+    }
 }
 
 #[test]

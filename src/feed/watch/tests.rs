@@ -9,6 +9,7 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::client::{Body, Client};
+use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
 
 use super::*;
@@ -76,7 +77,7 @@ fn client(script: impl IntoIterator<Item = Reply>) -> (Client, Arc<Mutex<Vec<Str
     (Client::new(service, "default"), asked)
 }
 
-fn told(report: Report<ConfigMap>) -> String {
+fn told(report: Report<DeserializeGuard<ConfigMap>>) -> String {
     let name = |object: &DeserializeGuard<ConfigMap>| match &object.0 {
         Ok(object) => object.name_any(),
         Err(_) => format!("{} (malformed)", object.name_any()),

@@ -41,7 +41,7 @@ impl ApiKey {
             rotation: parse::schedule("spec.rotation", rotation.interval.as_ref(), rotation.grace_period.as_ref())?,
             rotation_request: rotation_request(spec)?,
             secret_name: spec.secret.name.as_deref().map_or_else(|| Arc::clone(&name.name), Into::into),
-            not_yet_supported: not_yet_supported(spec, &name),
+            not_yet_supported: not_yet_supported(spec),
             name,
         })
     }
@@ -57,10 +57,8 @@ fn rotation_request(spec: &ApiKeySpec) -> Result<Option<RotationRequest>, Reject
     Ok(Some(RotationRequest { id: request.id.as_str().into(), grace_period }))
 }
 
-fn not_yet_supported(spec: &ApiKeySpec, name: &ObjectName) -> Vec<&'static str> {
-    let foreign = spec.api_ref.namespace.as_ref().is_some_and(|namespace| **namespace != *name.namespace);
+fn not_yet_supported(spec: &ApiKeySpec) -> Vec<&'static str> {
     parse::used(&[
-        ("spec.apiRef.namespace", foreign),
         ("spec.resources", !spec.resources.is_empty()),
         ("spec.quotas", !spec.quotas.is_empty()),
         ("spec.credits", spec.credits.is_some()),
@@ -104,7 +102,6 @@ mod tests {
     #[test]
     fn names_each_field_that_is_not_acted_on_yet() {
         for (spec, field) in [
-            (json!({"apiRef": {"name": "a", "namespace": "speech"}}), "spec.apiRef.namespace"),
             (json!({"resources": [{"kind": "model"}]}), "spec.resources"),
             (json!({"quotas": [{"name": "q", "limit": 1, "period": "Day"}]}), "spec.quotas"),
             (json!({"credits": {"granted": 1}}), "spec.credits"),
@@ -118,7 +115,7 @@ mod tests {
         }
         for spec in [
             json!({}),
-            json!({"apiRef": {"name": "a", "namespace": "team-a"}}),
+            json!({"apiRef": {"name": "a", "namespace": "speech"}}),
             json!({"secret": {"name": "s", "key": "k", "previousKey": "p", "labels": {"a": "b"}, "onceTtl": "2h"}}),
             json!({"resources": [], "quotas": [], "archived": true, "metadata": {"plan": [null]}}),
         ] {

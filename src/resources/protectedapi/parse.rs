@@ -28,6 +28,7 @@ impl ProtectedApi {
             name: parse::object_name(&self.metadata)?,
             key_format: key_format(&spec.key_format)?,
             credentials: spec.credentials.iter().enumerate().map(credential).collect::<Result<_, _>>()?,
+            grants: spec.grants.iter().map(super::Grant::parse).collect::<Result<_, _>>()?,
             default_tier: spec.default_tier.as_deref().map(Into::into),
             default_schedule: parse::schedule(
                 "spec.defaults.rotation",
@@ -56,7 +57,6 @@ fn refuse_unsupported(spec: &ProtectedApiSpec) -> Result<(), Rejection> {
     parse::refuse_unsupported(&[
         ("spec.mode: Audit", spec.mode == Mode::Audit),
         ("spec.hosts", !spec.hosts.is_empty()),
-        ("spec.grants", !spec.grants.is_empty()),
         ("spec.revocation: Reversible", spec.revocation == RevocationMode::Reversible),
         ("spec.trustedForwarders", !spec.trusted_forwarders.is_empty()),
         ("spec.routes[].cost", any(|route| route.cost != 1)),
@@ -160,7 +160,6 @@ mod tests {
         for (spec, field) in [
             (json!({"mode": "Audit"}), "spec.mode: Audit"),
             (json!({"hosts": ["a.example"]}), "spec.hosts"),
-            (json!({"grants": [{"name": "g", "from": {"selector": {}}}]}), "spec.grants"),
             (json!({"revocation": "Reversible"}), "spec.revocation: Reversible"),
             (json!({"trustedForwarders": ["10.0.0.0/8"]}), "spec.trustedForwarders"),
             (with("cost", json!(0)), "spec.routes[].cost"),

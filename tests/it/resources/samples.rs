@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use keyturn::resources::{ApiKey, ApiKeyRole, ApiKeyTier, ProtectedApi};
+use keyturn::resources::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
 use kube::api::{ListParams, ObjectList};
 use serde::de::DeserializeOwned;
 
@@ -33,6 +33,8 @@ async fn every_sample_applies_and_can_be_honoured() {
     assert!(apis.items.iter().all(|api| api.parse().is_ok()) && !apis.items.is_empty());
     let roles: ObjectList<ApiKeyRole> = list(&namespace).await;
     assert!(roles.items.iter().all(|role| role.parse().is_ok()) && !roles.items.is_empty());
+    let owners: ObjectList<ApiKeyOwner> = list(&namespace).await;
+    assert!(owners.items.iter().all(|owner| owner.claim().owner.is_ok()) && !owners.items.is_empty());
     let tiers: ObjectList<ApiKeyTier> = list(&namespace).await;
     let limits: Vec<_> = tiers
         .items

@@ -1,0 +1,192 @@
+//! Owners: whom keys are issued to, and which object speaks for whom.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::acceptance::{Reason, Rejection};
+use super::policy::ObjectName;
+
+/// What an ApiKeyOwner says.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Owner {
+    /// Other namespaces whose keys may claim the owner.
+    pub namespaces: Vec<Arc<str>>,
+}
+
+/// An ApiKeyOwner's claim to speak for an external id.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OwnerClaim {
+    /// What keys write as `owner`.
+    pub external_id: Arc<str>,
+    pub age: Age,
+    /// What it says, or why that can't be honoured. Its external id is taken all the same: nobody may speak for
+    /// an owner because the one who does made a mistake.
+    pub owner: Result<Arc<Owner>, Rejection>,
+}
+
+/// Of two objects the older one is first; the uid decides between equally old ones.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Age {
+    pub created_at: Timestamp,
+    pub uid: Arc<str>,
+}
+
+/// An external id in a namespace.
+type Id = (Arc<str>, Arc<str>);
+
+/// Every ApiKeyOwner, and who speaks for which external id.
+#[derive(Clone, Debug, Default)]
+pub struct OwnerDirectory {
+    claims: HashMap<ObjectName, OwnerClaim>,
+    /// Names of the objects that claim an id, the oldest first.
+    by_id: HashMap<Id, BTreeMap<Age, Arc<str>>>,
+}
+
+impl OwnerDirectory {
+    /// The object of that name is new or has changed.
+    pub fn enter(&mut self, name: &ObjectName, claim: OwnerClaim) {
+        self.remove(name);
+        let id = (Arc::clone(&name.namespace), Arc::clone(&claim.external_id));
+        self.by_id.entry(id).or_default().insert(claim.age.clone(), Arc::clone(&name.name));
+        self.claims.insert(name.clone(), claim);
+    }
+
+    /// The object of that name is gone.
+    pub fn remove(&mut self, name: &ObjectName) {
+        let Some(claim) = self.claims.remove(name) else { return };
+        let id = (Arc::clone(&name.namespace), claim.external_id);
+        if let Some(claimants) = self.by_id.get_mut(&id) {
+            claimants.remove(&claim.age);
+            if claimants.is_empty() {
+                self.by_id.remove(&id);
+            }
+        }
+    }
+
+    /// Every object is gone.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// What the owner with that external id says, by the oldest object that claims the id; `None` if there is
+    /// none or it can't be honoured.
+    #[must_use]
+    pub fn get(&self, namespace: &Arc<str>, external_id: &Arc<str>) -> Option<&Owner> {
+        let (_, name) = self.claimants(namespace, external_id)?.first_key_value()?;
+        let oldest = ObjectName { namespace: Arc::clone(namespace), name: Arc::clone(name) };
+        self.claims.get(&oldest)?.owner.as_deref().ok()
+    }
+
+    /// Whether the object of that name counts.
+    ///
+    /// # Errors
+    /// It says something that can't be honoured, or an older one has its external id.
+    pub fn judge(&self, name: &ObjectName) -> Result<(), Rejection> {
+        let Some(claim) = self.claims.get(name) else { return Ok(()) };
+        claim.owner.as_ref().map_err(Clone::clone)?;
+        let id = &claim.external_id;
+        match self.claimants(&name.namespace, id).and_then(BTreeMap::first_key_value) {
+            Some((_, oldest)) if *oldest != name.name => {
+                let message = format!(
+                    "spec.externalId: {id:?} belongs to ApiKeyOwner {oldest}, which is older; choose another one or delete one of the two"
+                );
+                Err(Rejection::new(Reason::ExternalIdTaken, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The other objects that claim the same external id as the one of that name: what becomes of it may change
+    /// what becomes of them.
+    pub fn rivals(&self, name: &ObjectName) -> impl Iterator<Item = ObjectName> {
+        let claim = self.claims.get(name);
+        let claimants = claim.and_then(|claim| self.claimants(&name.namespace, &claim.external_id));
+        let others = claimants.into_iter().flat_map(BTreeMap::values).filter(|other| **other != name.name);
+        others.map(|other| ObjectName { namespace: Arc::clone(&name.namespace), name: Arc::clone(other) })
+    }
+
+    fn claimants(&self, namespace: &Arc<str>, external_id: &Arc<str>) -> Option<&BTreeMap<Age, Arc<str>>> {
+        self.by_id.get(&(Arc::clone(namespace), Arc::clone(external_id)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(external_id: &str, second: i64, uid: &str) -> OwnerClaim {
+        let age = Age { created_at: Timestamp::from_second(second).unwrap(), uid: uid.into() };
+        let owner = Owner { namespaces: vec![uid.into()] };
+        OwnerClaim { external_id: external_id.into(), age, owner: Ok(Arc::new(owner)) }
+    }
+
+    fn name(name: &str) -> ObjectName {
+        ObjectName::new("speech", name)
+    }
+
+    /// The uid of the object that speaks for an external id.
+    fn speaker(directory: &OwnerDirectory, external_id: &str) -> Option<String> {
+        let owner = directory.get(&"speech".into(), &external_id.into())?;
+        Some(owner.namespaces[0].to_string())
+    }
+
+    #[test]
+    fn the_younger_of_two_with_one_external_id_is_told_who_has_it() {
+        for (first, second) in [((1, "b"), (2, "a")), ((1, "a"), (1, "b"))] {
+            // In whatever order they are heard of.
+            for younger_first in [false, true] {
+                let mut directory = OwnerDirectory::default();
+                let mut objects = [("old", first), ("young", second)];
+                if younger_first {
+                    objects.reverse();
+                }
+                for (object, (at, uid)) in objects {
+                    directory.enter(&name(object), claim("acme", at, uid));
+                }
+                assert_eq!(directory.judge(&name("old")), Ok(()));
+                let taken = directory.judge(&name("young")).unwrap_err();
+                assert_eq!(
+                    taken.to_string(),
+                    "ExternalIdTaken: spec.externalId: \"acme\" belongs to ApiKeyOwner old, which is older; choose another one or delete one of the two"
+                );
+                assert_eq!(speaker(&directory, "acme").as_deref(), Some(first.1));
+                assert_eq!(directory.rivals(&name("old")).collect::<Vec<_>>(), [name("young")]);
+                directory.remove(&name("old"));
+                assert_eq!(directory.judge(&name("young")), Ok(()));
+                assert_eq!(speaker(&directory, "acme").as_deref(), Some(second.1));
+                assert_eq!(directory.rivals(&name("young")).count(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_cannot_be_honoured_keeps_its_external_id() {
+        let mut directory = OwnerDirectory::default();
+        let rejection = Rejection::not_yet_supported(&["spec.quotas"]);
+        directory.enter(&name("old"), OwnerClaim { owner: Err(rejection.clone()), ..claim("acme", 1, "a") });
+        directory.enter(&name("young"), claim("acme", 2, "b"));
+        assert_eq!(directory.judge(&name("old")), Err(rejection));
+        assert_eq!(directory.judge(&name("young")).unwrap_err().reason, Reason::ExternalIdTaken);
+        assert_eq!(speaker(&directory, "acme"), None);
+    }
+
+    #[test]
+    fn an_owner_that_changes_its_external_id_gives_the_old_one_up() {
+        let mut directory = OwnerDirectory::default();
+        directory.enter(&name("a"), claim("acme", 1, "a"));
+        directory.enter(&name("a"), claim("other", 1, "a"));
+        assert_eq!(["acme", "other"].map(|id| speaker(&directory, id)), [None, Some("a".to_owned())]);
+        directory.clear();
+        assert_eq!(speaker(&directory, "other"), None);
+        assert!(directory.by_id.is_empty(), "nothing is kept of what is gone");
+    }
+
+    #[test]
+    fn an_owner_speaks_in_its_own_namespace_only() {
+        let mut directory = OwnerDirectory::default();
+        directory.enter(&ObjectName::new("team-a", "acme"), claim("acme", 1, "a"));
+        assert_eq!(speaker(&directory, "acme"), None);
+    }
+}
