@@ -5,6 +5,7 @@ pub mod acceptance;
 pub mod address;
 pub mod digest;
 pub mod duration;
+pub mod enforced;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod grant;
