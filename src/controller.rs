@@ -19,7 +19,7 @@ mod secrets;
 
 use std::sync::Arc;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use kube::api::PostParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
@@ -112,7 +112,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
         let woken = futures::stream::unfold(woken, |mut woken| async { woken.recv().await.map(|key| (key, woken)) });
         let stopped = shutdown.clone();
         let watched = Arc::clone(&context);
-        keys.with_config(controller::Config::default().concurrency(CONCURRENCY))
+        let looking_after = keys
+            .with_config(controller::Config::default().concurrency(CONCURRENCY))
             .reconcile_on(woken)
             .graceful_shutdown_on(async move { stopped.cancelled().await })
             .run(apikey::reconcile, apikey::retry, context)
@@ -127,8 +128,20 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
                     Err(error) => warn!(error = chain(&error), "the queue of keys failed; it goes on"),
                 }
                 futures::future::ready(())
-            })
-            .await;
+            });
+        // Before the keys are listed nothing has begun that would have to be finished, and the queue would wait
+        // for a list that does not come any more.
+        let stopped_before_the_list = async {
+            shutdown.cancelled().await;
+            if store.wait_until_ready().now_or_never().is_none() {
+                return;
+            }
+            futures::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = looking_after => {}
+            () = stopped_before_the_list => {}
+        }
     }
     tasks.wait().await;
     Ok(())
