@@ -11,10 +11,10 @@ mod record;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
+use kube::{Api, Client, ResourceExt as _};
 
 use super::judging::Judging;
 use super::key_ref;
@@ -50,6 +50,8 @@ pub(super) struct Context {
 /// A key could not be looked after this time.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
+    #[error("reading the key anew after a failure")]
+    ReadAnew(#[source] kube::Error),
     #[error("reading what belongs to the key")]
     Gather(#[source] gather::Error),
     #[error("asking how far the verifiers have come")]
@@ -69,29 +71,52 @@ pub(super) async fn reconcile(key: Arc<DeserializeGuard<ApiKey>>, context: Arc<C
             return Ok(Action::await_change());
         }
     };
-    if let Some(at_rest) = context.progress.at_rest(key, &context, clock::now()) {
+    let outcome = if context.progress.take_doubt(key) {
+        match read_anew(key, &context).await {
+            Ok(Some(key)) => Box::pin(look_after(&key, &context)).await,
+            Ok(None) => Ok(Action::await_change()),
+            Err(error) => Err(error),
+        }
+    } else {
+        Box::pin(look_after(key, &context)).await
+    };
+    if outcome.is_err() {
+        context.progress.doubt(key);
+    }
+    outcome
+}
+
+/// A write that failed may have taken effect all the same, and the watch may not have told of it yet: what to do
+/// next is decided by what is stored.
+async fn read_anew(key: &ApiKey, context: &Context) -> Result<Option<ApiKey>, Error> {
+    let keys = Api::<ApiKey>::namespaced(context.client.clone(), &key.namespace().unwrap_or_default());
+    keys.get_opt(&key.name_any()).await.map_err(Error::ReadAnew)
+}
+
+async fn look_after(key: &ApiKey, context: &Context) -> Result<Action, Error> {
+    if let Some(at_rest) = context.progress.at_rest(key, context, clock::now()) {
         return Ok(at_rest);
     }
-    let mut observed = gather::gather(&context, key).await.map_err(Error::Gather)?;
+    let mut observed = gather::gather(context, key).await.map_err(Error::Gather)?;
     for _ in 0..MOST_STEPS {
         let now = clock::now();
-        ask_verifiers(&context, &mut observed).await?;
-        let plan = match observed.world(&context) {
+        ask_verifiers(context, &mut observed).await?;
+        let plan = match observed.world(context) {
             Some(world) => lifecycle::plan(&world, now),
             // The manifest says something that the schema should have refused: that is told, nothing else.
-            None => return publish::invalid(&context, observed, now).await.map_err(Error::Apply),
+            None => return publish::invalid(context, observed, now).await.map_err(Error::Apply),
         };
         match plan.step {
             None => {
-                publish::status(&context, &mut observed, &plan.report, now).await.map_err(Error::Apply)?;
+                publish::status(context, &mut observed, &plan.report, now).await.map_err(Error::Apply)?;
                 return Ok(context.progress.rest(&observed, plan.next_look, now));
             }
             Some(Step::AwaitVerifiers { at_most }) => {
-                publish::status(&context, &mut observed, &plan.report, now).await.map_err(Error::Apply)?;
+                publish::status(context, &mut observed, &plan.report, now).await.map_err(Error::Apply)?;
                 context.progress.wait(&observed, clock::since_boot());
                 return Ok(Action::requeue(at_most));
             }
-            Some(step) => apply::apply(&context, &mut observed, step, &plan.report, now).await.map_err(Error::Apply)?,
+            Some(step) => apply::apply(context, &mut observed, step, &plan.report, now).await.map_err(Error::Apply)?,
         }
     }
     Err(Error::Endless)

@@ -26,6 +26,8 @@ struct Memory {
     rest: Option<Rest>,
     /// The staged version for whose sake it waits, and since when since boot.
     waiting: Option<(u32, Duration)>,
+    /// A write failed, and what became of it is not known.
+    in_doubt: bool,
 }
 
 /// Nothing was left to be done, as long as nothing of this changes.
@@ -92,6 +94,17 @@ impl Progress {
     /// What has been heard of a key must be at least as new as what this process last wrote.
     pub(super) fn wrote(&self, observed: &Observed) {
         self.remember(observed, |memory| memory.rest = None);
+    }
+
+    /// Looking after the key has failed: it may not lie as the watch tells.
+    pub(super) fn doubt(&self, key: &ApiKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name_of(key)).or_default().in_doubt = true;
+    }
+
+    /// Whether it had failed; asked once for each failure.
+    pub(super) fn take_doubt(&self, key: &ApiKey) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get_mut(&name_of(key)).is_some_and(|memory| std::mem::take(&mut memory.in_doubt))
     }
 
     /// The key is gone.
