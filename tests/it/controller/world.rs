@@ -7,7 +7,7 @@ use keyturn::core::digest::Pepper;
 use keyturn::resources::apikey::{KeyState, VersionState};
 use keyturn::resources::{ApiKey, ApiKeyTier, ProtectedApi, pepper};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -29,10 +29,20 @@ struct Controller {
 impl World {
     /// With a ProtectedApi `transcripts` and a controller.
     pub(super) async fn new() -> Self {
-        let mut world = Self { namespace: Namespace::create().await, controller: None };
-        world.create_api().await;
+        let mut world = Self::without_controller().await;
         world.start_controller().await;
         world
+    }
+
+    /// With a ProtectedApi `transcripts` and nobody at work.
+    pub(super) async fn without_controller() -> Self {
+        let world = Self { namespace: Namespace::create().await, controller: None };
+        world.create_api().await;
+        world
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        self.namespace.client()
     }
 
     pub(super) async fn create_api(&self) {
@@ -45,10 +55,15 @@ impl World {
     }
 
     pub(super) async fn start_controller(&mut self) {
+        self.start_controller_with(self.client().clone()).await;
+    }
+
+    /// Starts one that talks to the API server with this client.
+    pub(super) async fn start_controller_with(&mut self, client: Client) {
         let shutdown = CancellationToken::new();
         let (ready, mut is_ready) = watch::channel(false);
         let options = Options {
-            client: self.namespace.client().clone(),
+            client,
             namespace: Some(self.namespace.name().to_owned()),
             operator_namespace: self.namespace.name().to_owned(),
             ready,

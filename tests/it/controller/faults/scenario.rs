@@ -1,0 +1,134 @@
+//! What happens to a key, and where it must end whatever fails meanwhile.
+
+use std::collections::BTreeMap;
+
+use keyturn::resources::ApiKey;
+use keyturn::resources::apikey::{KeyState, VersionState};
+use serde_json::json;
+
+use super::super::world::{World, text};
+use crate::support::wait::eventually;
+
+/// The key that all of this is about.
+pub(super) const KEY: &str = "ci";
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Scenario {
+    Mint,
+    Rotate,
+    RotateWithoutGrace,
+    LoseSecret,
+    Rename,
+    Revoke,
+}
+
+/// Everything about a key and its Secrets that does not differ from run to run.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct End {
+    state: Option<KeyState>,
+    versions: Vec<(u32, VersionState)>,
+    rotation_request: Option<String>,
+    /// Type and status of each condition.
+    conditions: BTreeMap<String, String>,
+    /// Name of each Secret of the key, and the version whose string it holds.
+    secrets: BTreeMap<String, Option<u32>>,
+}
+
+impl Scenario {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Mint, Self::Rotate, Self::RotateWithoutGrace, Self::LoseSecret, Self::Rename, Self::Revoke];
+
+    /// What is there before.
+    pub(super) async fn prepare(self, world: &mut World) {
+        world.start_controller().await;
+        if self != Self::Mint {
+            world.create_key(KEY, json!({})).await;
+            Self::Mint.wait_for_the_end(world, "no fault").await;
+        }
+        world.stop_controller().await;
+    }
+
+    /// What a user does; nobody is at work yet.
+    pub(super) async fn act(self, world: &World) {
+        match self {
+            Self::Mint => {
+                world.create_key(KEY, json!({})).await;
+            }
+            Self::Rotate => {
+                world.patch_key(KEY, json!({"rotation": {"request": {"id": "r1", "gracePeriod": "1h"}}})).await;
+            }
+            Self::RotateWithoutGrace => {
+                world.patch_key(KEY, json!({"rotation": {"request": {"id": "r1", "gracePeriod": "0s"}}})).await;
+            }
+            Self::LoseSecret => {
+                world.secrets().delete(KEY, &kube::api::DeleteParams::default()).await.unwrap();
+            }
+            Self::Rename => {
+                world.patch_key(KEY, json!({"secret": {"name": "other"}})).await;
+            }
+            Self::Revoke => {
+                world.patch_key(KEY, json!({"revoked": true})).await;
+            }
+        }
+    }
+
+    fn end(self) -> End {
+        use VersionState::{Current, Grace, Retired};
+        let revoked = self == Self::Revoke;
+        let versions = match self {
+            Self::Mint | Self::Rename | Self::Revoke => vec![(1, Current)],
+            Self::Rotate | Self::LoseSecret => vec![(2, Current), (1, Grace)],
+            Self::RotateWithoutGrace => vec![(2, Current), (1, Retired)],
+        };
+        let secrets = match self {
+            Self::Revoke => vec![],
+            Self::Rename => vec![("other".to_owned(), Some(1))],
+            _ => vec![(KEY.to_owned(), Some(versions[0].0))],
+        };
+        let holds = |holds: bool| if holds { "True" } else { "False" }.to_owned();
+        End {
+            state: Some(if revoked { KeyState::Revoked } else { KeyState::Active }),
+            versions,
+            rotation_request: matches!(self, Self::Rotate | Self::RotateWithoutGrace).then(|| "r1".to_owned()),
+            conditions: [("Accepted", true), ("Ready", !revoked), ("SecretSynced", !revoked)]
+                .map(|(kind, is)| (kind.to_owned(), holds(is)))
+                .into(),
+            secrets: secrets.into_iter().collect(),
+        }
+    }
+
+    /// Waits until everything is as it must be in the end; `faults` tells what went wrong on the way.
+    pub(super) async fn wait_for_the_end(self, world: &World, faults: &str) {
+        let expected = self.end();
+        eventually(&format!("{self:?} with {faults} ends as it does without"), async || {
+            let key = world.keys().get(KEY).await.map_err(|error| error.to_string())?;
+            let found = look(world, &key).await?;
+            let observed = key.status.as_ref().and_then(|status| status.observed_generation);
+            if observed == key.metadata.generation && found == expected {
+                Ok(())
+            } else {
+                Err(format!("{found:#?} instead of {expected:#?}"))
+            }
+        })
+        .await;
+    }
+}
+
+async fn look(world: &World, key: &ApiKey) -> Result<End, String> {
+    let status = key.status.clone().ok_or("there is no status")?;
+    let pepper = world.pepper().await;
+    let mut secrets = BTreeMap::new();
+    for name in world.secret_names().await {
+        let secret = world.secrets().get(&name).await.map_err(|error| error.to_string())?;
+        let digest = text(&secret, "api-key").map(|string| pepper.digest_of(string.as_bytes()).to_hex());
+        let held = status.versions.iter().find(|version| Some(&version.digest) == digest.as_ref());
+        secrets.insert(name, held.map(|version| version.number));
+    }
+    Ok(End {
+        state: status.state,
+        versions: status.versions.iter().map(|version| (version.number, version.state)).collect(),
+        rotation_request: status.rotation_request,
+        conditions: status.conditions.into_iter().map(|condition| (condition.type_, condition.status)).collect(),
+        secrets,
+    })
+}
