@@ -5,10 +5,11 @@
 #   tests/cluster/run.sh bash                     a shell to look around in
 #   CLUSTER=existing tests/cluster/run.sh COMMAND the current kubeconfig's cluster; only crds/ is applied
 #
-# etcd, kube-apiserver (RBAC on) and kube-controller-manager (garbage collection, namespaces, service
-# accounts) listen on free ports of 127.0.0.1 and keep their files in a temporary directory, so that any
-# number of runs stay out of each other's way. COMMAND gets KUBECONFIG of a cluster administrator and the
-# pinned tools first in PATH. Its exit status is passed on. There are no nodes: pods stay Pending.
+# etcd, kube-apiserver (RBAC on, owner references checked) and kube-controller-manager (garbage collection,
+# namespaces, service accounts, aggregated roles) listen on free ports of 127.0.0.1 and keep their files in
+# a temporary directory, so that any number of runs stay out of each other's way. COMMAND gets KUBECONFIG of
+# a cluster administrator and the pinned tools first in PATH. Its exit status is passed on. There are no
+# nodes: pods stay Pending.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -145,6 +146,7 @@ start_apiserver() {
   export KUBECONFIG=$work/admin.kubeconfig
   server kube-apiserver --etcd-servers="$etcd_url" --bind-address=127.0.0.1 --secure-port="$api_port" \
     --advertise-address=127.0.0.1 --endpoint-reconciler-type=none --authorization-mode=RBAC \
+    --enable-admission-plugins=OwnerReferencesPermissionEnforcement \
     --cert-dir="$work/apiserver" --client-ca-file="$pki/ca.crt" \
     --tls-cert-file="$pki/server.crt" --tls-private-key-file="$pki/server.key" \
     --service-account-issuer=https://kubernetes.default.svc --service-cluster-ip-range=10.96.0.0/16 \
@@ -156,12 +158,12 @@ start_controller_manager() {
   local port config=$work/controller-manager.kubeconfig
   port=$(free_port)
   kubeconfig controller-manager >"$config"
-  # Only what a test can see: owner references, deleted namespaces, service accounts.
+  # Only what a test can see: owner references, deleted namespaces, service accounts, aggregated roles.
   server kube-controller-manager --kubeconfig="$config" --authentication-kubeconfig="$config" \
     --authorization-kubeconfig="$config" --bind-address=127.0.0.1 --secure-port="$port" --leader-elect=false \
     --cert-dir="$work/controller-manager" --use-service-account-credentials \
     --service-account-private-key-file="$pki/service-account.key" --root-ca-file="$pki/ca.crt" \
-    --controllers=garbage-collector-controller,namespace-controller,serviceaccount-controller,serviceaccount-token-controller,root-ca-certificate-publisher-controller \
+    --controllers=clusterrole-aggregation-controller,garbage-collector-controller,namespace-controller,serviceaccount-controller,serviceaccount-token-controller,root-ca-certificate-publisher-controller \
     --kube-api-qps=500 --kube-api-burst=1000
   until_ready curl -fsS --cacert "$work/controller-manager/kube-controller-manager.crt" --resolve "localhost:$port:127.0.0.1" \
     "https://localhost:$port/healthz"

@@ -10,4 +10,5 @@ mod harness;
 mod nginx;
 mod resources;
 mod support;
+mod tenancy;
 mod verifier;

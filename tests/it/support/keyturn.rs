@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 
 use super::cluster::Namespace;
 use super::http::HttpClient;
@@ -34,16 +35,27 @@ impl Keyturn {
 
     /// `keyturn ROLE` with these further arguments.
     pub(crate) fn start(role: &str, namespace: &Namespace, further: &[&str]) -> Self {
+        let only = format!("--namespace={}", namespace.name());
+        let own = format!("--operator-namespace={}", namespace.name());
+        let arguments: Vec<&str> = [only.as_str(), &own].into_iter().chain(further.iter().copied()).collect();
+        Self::spawn(role, Command::new(PROGRAM), &arguments)
+    }
+
+    /// `keyturn ROLE` for a whole cluster, under the account of that kubeconfig.
+    pub(crate) fn start_as(role: &str, kubeconfig: &Path, further: &[&str]) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.env("KUBECONFIG", kubeconfig);
+        Self::spawn(role, command, further)
+    }
+
+    fn spawn(role: &str, mut command: Command, further: &[&str]) -> Self {
         let (auth, health) = (ports::free(), ports::free());
-        let mut arguments = vec![role.to_owned(), format!("--health-listen={health}")];
-        arguments.push(format!("--namespace={}", namespace.name()));
-        arguments.push(format!("--operator-namespace={}", namespace.name()));
+        command.arg(role).arg(format!("--health-listen={health}"));
         if role != "controller" {
-            arguments.push(format!("--auth-listen={auth}"));
+            command.arg(format!("--auth-listen={auth}"));
         }
-        arguments.extend(further.iter().map(|&argument| argument.to_owned()));
-        let process = Process::start(role, Path::new(PROGRAM), arguments);
-        Self { auth, health: HttpClient::new(health), process }
+        command.args(further);
+        Self { auth, health: HttpClient::new(health), process: Process::spawn(role, command) }
     }
 
     /// Waits until its readiness endpoint answers 200.

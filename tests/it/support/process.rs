@@ -24,15 +24,21 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `program`; stdout and stderr go to one file, which is shown if the test fails.
     pub(crate) fn start<A: AsRef<OsStr>>(name: &str, program: &Path, arguments: impl IntoIterator<Item = A>) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Self::spawn(name, command)
+    }
+
+    /// As [`Process::start`], for a command with an environment of its own.
+    pub(crate) fn spawn(name: &str, mut command: Command) -> Self {
         let log = scratch(&format!("{name}.log"));
         let output = File::create(&log).unwrap_or_else(|error| panic!("creating {}: {error}", log.display()));
-        let child = Command::new(program)
-            .args(arguments)
+        let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a file handle can be cloned"))
             .stderr(output)
             .spawn()
-            .unwrap_or_else(|error| panic!("starting {}: {error}", program.display()));
+            .unwrap_or_else(|error| panic!("starting {}: {error}", command.get_program().display()));
         Self { name: name.to_owned(), child, log, ended: None }
     }
 

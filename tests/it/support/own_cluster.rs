@@ -1,0 +1,88 @@
+//! An API server of a test's own, for what concerns a cluster as a whole: accounts, and more than one namespace.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use secrecy::SecretString;
+
+use super::process::{Process, Signal, scratch, tool};
+use super::root;
+use super::wait::eventually;
+
+/// Runs until it is dropped. The environment's `CLUSTER` counts for nothing: nobody else's cluster is touched.
+pub(crate) struct OwnCluster {
+    process: Process,
+    kubeconfig: PathBuf,
+}
+
+impl OwnCluster {
+    /// Starts one with our kinds, and nothing else, in it.
+    pub(crate) async fn start() -> Self {
+        let told = scratch("kubeconfig-path");
+        let tell = r#"printf '%s' "$KUBECONFIG" >"$0.part" && mv "$0.part" "$0" && exec sleep infinity"#;
+        let mut command = Command::new(root().join("tests/cluster/run.sh"));
+        command.env_remove("CLUSTER").args(["bash", "-c", tell]).arg(&told);
+        let mut process = Process::spawn("cluster", command);
+        let kubeconfig = eventually("a cluster of the test's own is ready", async || {
+            if let Some(status) = process.status() {
+                return Err(format!("it has ended with {status}"));
+            }
+            std::fs::read_to_string(&told).map(PathBuf::from).map_err(|error| error.to_string())
+        })
+        .await;
+        Self { process, kubeconfig }
+    }
+
+    /// A client that the API server takes for `user`; for its administrator without one.
+    pub(crate) async fn client(&self, user: Option<&str>) -> Client {
+        let mut config = Config::from_custom_kubeconfig(self.kubeconfig(), &KubeConfigOptions::default())
+            .await
+            .expect("the cluster's kubeconfig is complete");
+        config.auth_info.impersonate = user.map(str::to_owned);
+        Client::try_from(config).expect("a kubeconfig of the test cluster makes a client")
+    }
+
+    /// A kubeconfig that logs in as a ServiceAccount, by a token.
+    pub(crate) fn account(&self, namespace: &str, name: &str) -> PathBuf {
+        let token = self.kubectl(&["create", "token", name, "--namespace", namespace]);
+        let mut kubeconfig = self.kubeconfig();
+        for user in &mut kubeconfig.auth_infos {
+            user.auth_info =
+                Some(AuthInfo { token: Some(SecretString::from(token.trim().to_owned())), ..AuthInfo::default() });
+        }
+        let file = scratch(&format!("{name}.kubeconfig"));
+        let text = serde_json::to_string(&kubeconfig).expect("a kubeconfig can be written");
+        std::fs::write(&file, text).unwrap_or_else(|error| panic!("writing {}: {error}", file.display()));
+        file
+    }
+
+    /// Runs `kubectl` as administrator, from the repository's root, and answers what it printed.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = Command::new(tool("kubectl"))
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .args(arguments)
+            .current_dir(root())
+            .output()
+            .expect("kubectl runs");
+        assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn kubeconfig(&self) -> Kubeconfig {
+        let path: &Path = &self.kubeconfig;
+        Kubeconfig::read_from(path).unwrap_or_else(|error| panic!("reading {}: {error}", path.display()))
+    }
+}
+
+impl Drop for OwnCluster {
+    fn drop(&mut self) {
+        if self.process.status().is_none() {
+            // It takes its servers and its files with it.
+            self.process.signal(Signal::TERM);
+            self.process.join();
+        }
+    }
+}
