@@ -161,6 +161,7 @@ fn resident() -> usize {
 
 fn engine(index: Index, pepper: &Pepper) -> Engine {
     let gate = Gate::new(Duration::from_secs(30));
+    gate.permit(Duration::from_secs(30));
     Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, Duration::ZERO));
     Engine::new(Arc::new(index), Arc::new(gate), pepper.clone())
 }

@@ -6,15 +6,23 @@
 //!        │ one list+watch loop each                          │ once
 //!        ▼                                                   ▼
 //!      apply: one task, one report at a time ──► index ──► engine ──► transport
-//!        │                         └──────────► gate: how long ago each kind was last heard of
-//!        └─ highest ApiKey resourceVersion ───► Lease ──► controller
+//!        │                         └──────────► gate: how long ago each kind was last heard of, the permit
+//!        └─ highest ApiKey resourceVersion ──► permit ◄── check: consistent LIST
+//!                                               │  ▲
+//!                                               ▼  │ written
+//!                                              Lease ──► controller
 //! ```
+//!
+//! All of it happens under one Lease. When that or the permit is lost, nothing is answered any more, the Lease is
+//! released, and everything begins anew under another one.
 
 mod apply;
 mod backoff;
+mod check;
 mod convert;
 mod lease;
 mod pepper;
+mod permit;
 mod progress;
 mod watch;
 
@@ -29,21 +37,23 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch as channel};
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
-use crate::resources::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
+use crate::core::enforced::cadence::Cadence;
+use crate::core::enforced::permit::Over;
+use crate::resources::{ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
+use crate::telemetry::chain;
 use crate::verify::engine::Engine;
 use crate::verify::gate::{Gate, Watched};
 use crate::verify::index::Index;
 
 use apply::{Applier, Update};
-use lease::Holder;
+use lease::{Claim, Holder};
+use permit::Held;
+use watch::{Follower, Report};
 
 /// Reports on their way from the watches to the index.
 const QUEUE: usize = 1024;
-
-/// `leaseDurationSeconds`. A process refuses everything long before, once its watches are silent; a Lease that
-/// lay unchanged for this long belongs to nobody any more.
-const LEASE_DURATION: Duration = Duration::from_mins(15);
 
 /// What the feed works with.
 pub struct Options {
@@ -54,8 +64,20 @@ pub struct Options {
     pub operator_namespace: String,
     /// Pod or host, for the name of the Lease.
     pub process: String,
-    /// For how long a watch may be silent before every request is refused.
-    pub max_watch_age: Duration,
+    /// For how long requests are answered without the API server confirming that nothing is missed; whole seconds,
+    /// since `leaseDurationSeconds` is the same.
+    pub max_staleness: Duration,
+}
+
+/// Why nothing may be answered any more under a Lease.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("the Lease is gone, or somebody else has changed it")]
+    LeaseLost,
+    #[error(transparent)]
+    Over(Over),
+    #[error("nothing is watched any more")]
+    FeedEnded,
 }
 
 /// The engine as the feed brings it about, and what is still missing.
@@ -71,7 +93,7 @@ pub struct Feed {
 impl Feed {
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let gate = Gate::new(options.max_watch_age);
+        let gate = Gate::new(options.max_staleness);
         // Keys of the only namespace can belong to no other's API.
         let gate = if options.namespace.is_some() { gate.without(Watched::Namespaces) } else { gate };
         Self {
@@ -105,7 +127,11 @@ impl Feed {
     /// What is missing before requests can be judged, one sentence each. `now` is time since boot.
     #[must_use]
     pub fn missing(&self, now: Duration) -> Vec<String> {
-        let lease = (!*self.held.borrow()).then(|| "there is no Lease yet".to_owned());
+        let lease = match (*self.held.borrow(), self.gate.is_permitted(now)) {
+            (false, _) => Some("there is no Lease yet".to_owned()),
+            (true, false) => Some("the API server has not confirmed yet that nothing is missed".to_owned()),
+            (true, true) => None,
+        };
         let pepper = self.no_pepper().clone();
         let silent = self.gate.missing(now).map(|kind| match self.gate.age(kind, now) {
             None => format!("{} are not listed yet", kind.as_str()),
@@ -118,25 +144,40 @@ impl Feed {
         self.no_pepper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Feeds the engine until `stop`, then releases the Lease. Nothing may be answered any more by then.
+    /// Feeds the engine until `stop`, then releases the Lease. Nothing is answered any more from then on.
     pub async fn run(&self, stop: CancellationToken) {
-        let leases: Api<Lease> = Api::namespaced(self.options.client.clone(), &self.options.operator_namespace);
-        let holder = Holder { process: self.options.process.clone(), duration: LEASE_DURATION };
-        let (applied, progress) = channel::channel(None);
-        let keeping = lease::keep(leases, holder, progress, self.held.clone(), stop.clone());
-        // Boxed: six watches with their buffers are much to carry on the stack.
-        let feeding = Box::pin(stop.run_until_cancelled(self.feed(applied)));
-        tokio::join!(keeping, feeding);
+        tokio::join!(stop.run_until_cancelled(self.read_pepper()), self.keep_feeding(&stop));
     }
 
-    /// Claims come before lists: what is listed after the claim is at least as new as what the controller waits
-    /// for once it has seen the Lease.
-    async fn feed(&self, applied: channel::Sender<Option<u64>>) {
-        let mut held = self.held.subscribe();
-        if held.wait_for(|&held| held).await.is_err() {
-            return;
+    async fn keep_feeding(&self, stop: &CancellationToken) {
+        let leases: Api<Lease> = Api::namespaced(self.options.client.clone(), &self.options.operator_namespace);
+        let duration = self.options.max_staleness;
+        let holder = Holder { process: self.options.process.clone(), duration, quiet: self.cadence().lease_write };
+        while let Some(mut claim) = stop.run_until_cancelled(lease::claim(&leases, &holder)).await {
+            info!(lease = claim.name(), "the Lease is held");
+            self.held.send_replace(true);
+            // Boxed: six watches with their buffers are much to carry on the stack.
+            let feeding = Box::pin(self.feed(&mut claim));
+            if let Some(end) = stop.run_until_cancelled(feeding).await {
+                warn!(lease = claim.name(), reason = chain(&end), "no request is answered; starting over");
+            }
+            self.held.send_replace(false);
+            // The order matters: whoever has released its Lease is not waited for any more.
+            self.gate.close();
+            claim.release().await;
         }
-        tokio::join!(self.read_pepper(), self.follow(applied));
+    }
+
+    /// Feeds the engine under one Lease until that comes to an end. Claims come before lists: what is listed after
+    /// the claim is at least as new as what the controller waits for once it has seen the Lease.
+    async fn feed(&self, claim: &mut Claim) -> End {
+        self.gate.forget();
+        let held = Arc::new(Held::new(claim.begun, self.options.max_staleness, Arc::clone(&self.gate)));
+        tokio::select! {
+            () = claim.renew_while_held(&held) => End::LeaseLost,
+            over = held.over() => End::Over(over),
+            () = self.follow(&held) => End::FeedEnded,
+        }
     }
 
     async fn read_pepper(&self) {
@@ -146,38 +187,51 @@ impl Feed {
         *self.no_pepper() = None;
     }
 
-    async fn follow(&self, applied: channel::Sender<Option<u64>>) {
+    async fn follow(&self, held: &Arc<Held>) {
         let (reports, mut queue) = mpsc::channel(QUEUE);
-        let writer = Applier { index: Arc::clone(&self.index), gate: Arc::clone(&self.gate), applied };
+        let writer = Applier { index: Arc::clone(&self.index), gate: Arc::clone(&self.gate), held: Arc::clone(held) };
+        let Cadence { check, progress, .. } = self.cadence();
         let applying = async {
             while let Some(update) = queue.recv().await {
                 writer.apply(update);
             }
         };
         tokio::join!(
-            watch::follow(self.api(), reports.clone(), Update::Keys),
-            watch::follow(self.api(), reports.clone(), Update::Apis),
-            watch::follow(self.api(), reports.clone(), Update::Tiers),
-            watch::follow(self.api(), reports.clone(), Update::Roles),
-            watch::follow(self.api(), reports.clone(), Update::Owners),
-            self.follow_namespaces(reports),
-            progress::ask_for(self.api::<ApiKey>()),
-            progress::ask_for(self.api::<ProtectedApi>()),
-            progress::ask_for(self.api::<ApiKeyTier>()),
-            progress::ask_for(self.api::<ApiKeyRole>()),
-            progress::ask_for(self.api::<ApiKeyOwner>()),
+            check::keep_checking(self.api(), held, check),
+            self.watch(self.api(), &reports, Update::Keys),
+            self.watch(self.api(), &reports, Update::Apis),
+            self.watch(self.api(), &reports, Update::Tiers),
+            self.watch(self.api(), &reports, Update::Roles),
+            self.watch(self.api(), &reports, Update::Owners),
+            self.follow_namespaces(&reports),
+            progress::ask_for(self.api::<ProtectedApi>(), progress),
+            progress::ask_for(self.api::<ApiKeyTier>(), progress),
+            progress::ask_for(self.api::<ApiKeyRole>(), progress),
+            progress::ask_for(self.api::<ApiKeyOwner>(), progress),
             applying,
         );
     }
 
     /// By labels of namespaces an API says which of them may have keys besides its own.
-    async fn follow_namespaces(&self, reports: mpsc::Sender<Update>) {
+    async fn follow_namespaces(&self, reports: &mpsc::Sender<Update>) {
         if self.options.namespace.is_some() {
             return;
         }
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.options.client.clone());
-        let following = watch::follow(namespaces.clone(), reports, Update::Namespaces);
-        tokio::join!(following, progress::ask_for(namespaces));
+        let following = self.watch(namespaces.clone(), reports, Update::Namespaces);
+        tokio::join!(following, progress::ask_for(namespaces, self.cadence().progress));
+    }
+
+    async fn watch<O>(&self, api: Api<O>, reports: &mpsc::Sender<Update>, wrap: fn(Report<O>) -> Update)
+    where
+        O: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let length = self.cadence().watch;
+        watch::follow(Follower { api, length, reports: reports.clone(), wrap }).await;
+    }
+
+    fn cadence(&self) -> Cadence {
+        Cadence::of(self.options.max_staleness)
     }
 
     fn api<K>(&self) -> Api<DeserializeGuard<K>>

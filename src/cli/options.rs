@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::core::duration;
+use crate::core::enforced::cadence::LEAST_MAX_STALENESS;
 use crate::telemetry::LogFormat;
 
 /// API keys as Kubernetes resources: minted into Secrets, rotated with overlap, revoked, and judged at the ingress.
@@ -116,10 +117,10 @@ pub(super) struct Judging {
     /// Where proxies ask. Plain HTTP: only they should be able to reach it.
     #[arg(long, env = "KEYTURN_AUTH_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub(super) auth_listen: SocketAddr,
-    /// For how long a watch may have been silent before every request is refused; at least 20s, for one that is
-    /// well is heard of every 15 s.
-    #[arg(long, env = "KEYTURN_MAX_WATCH_AGE", value_name = "DURATION", default_value = "30s", value_parser = watch_age)]
-    pub(super) max_watch_age: Duration,
+    /// For how long to go on answering when the API server does not confirm that nothing is missed, such as while
+    /// there is no control plane; after that, every request is refused. At least 10s.
+    #[arg(long, env = "KEYTURN_MAX_STALENESS", value_name = "DURATION", default_value = "15m", value_parser = max_staleness)]
+    pub(super) max_staleness: Duration,
     /// For how long to keep serving after SIGTERM, until no proxy sends requests here any more.
     #[arg(long, env = "KEYTURN_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     pub(super) drain_delay: Duration,
@@ -170,15 +171,18 @@ impl Common {
     }
 }
 
-/// A watch that is well may be silent for as long as the server keeps it open.
-const LEAST_WATCH_AGE: Duration = Duration::from_secs(20);
+/// The most that fits into `leaseDurationSeconds` and is still of any sense.
+const MOST_MAX_STALENESS: Duration = Duration::from_hours(24 * 365);
 
-fn watch_age(text: &str) -> Result<Duration, String> {
+fn max_staleness(text: &str) -> Result<Duration, String> {
     match duration::parse(text).map_err(|error| error.to_string())? {
-        age if age < LEAST_WATCH_AGE => {
-            Err(format!("a watch may well be silent for 15 s; give at least {}s", LEAST_WATCH_AGE.as_secs()))
+        short if short < LEAST_MAX_STALENESS => {
+            let least = LEAST_MAX_STALENESS.as_secs();
+            Err(format!("a healthy process needs some seconds to be sure that it is; give at least {least}s"))
         }
-        age => Ok(age),
+        long if long > MOST_MAX_STALENESS => Err("a revocation might not be known for years; give at most 365d".into()),
+        broken if broken.subsec_nanos() > 0 => Err("give whole seconds, as leaseDurationSeconds takes them".into()),
+        duration => Ok(duration),
     }
 }
 
@@ -198,8 +202,10 @@ mod tests {
         for (line, part) in [
             (&["keyturn"][..], "Usage"),
             (&["keyturn", "verify"], "verifier"),
-            (&["keyturn", "verifier", "--max-watch-age", "10s"], "at least 20s"),
-            (&["keyturn", "verifier", "--max-watch-age", "1 week"], "write days (90d)"),
+            (&["keyturn", "verifier", "--max-staleness", "9s"], "at least 10s"),
+            (&["keyturn", "verifier", "--max-staleness", "1 week"], "write days (90d)"),
+            (&["keyturn", "verifier", "--max-staleness", "10s500ms"], "whole seconds"),
+            (&["keyturn", "verifier", "--max-staleness", "366d"], "at most 365d"),
             (&["keyturn", "verifier", "--auth-listen", "8080"], "invalid socket address"),
             (&["keyturn", "controller", "--auth-listen", "0.0.0.0:1"], "unexpected argument"),
             (&["keyturn", "seal-keygen"], "--key-file <FILE>"),
@@ -219,7 +225,7 @@ mod tests {
         let cli = Cli::try_parse_from(["keyturn", "verifier"]).unwrap();
         let Role::Verifier { common, judging } = cli.role else { panic!("{:?}", cli.role) };
         assert_eq!(common.namespace(), None);
-        assert_eq!(judging.max_watch_age, Duration::from_secs(30));
+        assert_eq!(judging.max_staleness, Duration::from_mins(15));
     }
 
     #[test]

@@ -37,8 +37,8 @@ impl Verifier {
     ) -> Result<Self, Error> {
         // In a pod this is the pod's name.
         let process = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let max_watch_age = judging.max_watch_age;
-        let options = Options { client, namespace, operator_namespace, process, max_watch_age };
+        let max_staleness = judging.max_staleness;
+        let options = Options { client, namespace, operator_namespace, process, max_staleness };
         let listener = listen(judging.auth_listen).await?;
         info!(address = %judging.auth_listen, "serving the auth port");
         Ok(Self {

@@ -12,6 +12,7 @@
 //! no common origin; their rates may differ by 5 %. `model` explores every order of events within bounds, with
 //! these very functions, and shows for each rule what goes wrong without it.
 
+pub mod cadence;
 pub mod judgement;
 #[cfg(test)]
 mod model;

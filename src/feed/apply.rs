@@ -12,10 +12,10 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Resource;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::convert::key_record;
+use super::permit::Held;
 use super::watch::{Change, Report};
 use crate::core::acceptance::{Reason, Rejection};
 use crate::core::policy::{ObjectName, Policies};
@@ -44,8 +44,7 @@ type Part<T> = HashMap<ObjectName, Result<Arc<T>, Rejection>>;
 pub(super) struct Applier {
     pub(super) index: Arc<Index>,
     pub(super) gate: Arc<Gate>,
-    /// The highest ApiKey resourceVersion applied, for the Lease.
-    pub(super) applied: watch::Sender<Option<u64>>,
+    pub(super) held: Arc<Held>,
 }
 
 impl Applier {
@@ -54,8 +53,12 @@ impl Applier {
         match update {
             Update::Keys(Report { change, version, at }) => {
                 let listed = matches!(change, Change::Listed(_));
-                self.keys(change);
-                self.advance(version, listed);
+                if listed {
+                    self.held.apply_list(at, version, || self.keys(change));
+                } else {
+                    self.keys(change);
+                    version.into_iter().for_each(|version| self.held.applied(version));
+                }
                 self.heard(Watched::ApiKeys, at, listed);
             }
             Update::Apis(report) => {
@@ -127,16 +130,6 @@ impl Applier {
         } else {
             self.gate.heard(kind, at);
         }
-    }
-
-    /// Notes up to where the keys are known. A list may set it back: it replaces everything, and after a restored
-    /// etcd the versions before it mean nothing.
-    fn advance(&self, version: Option<u64>, listed: bool) {
-        let Some(version) = version else { return };
-        self.applied.send_if_modified(|applied| {
-            let next = if listed { Some(version) } else { (*applied).max(Some(version)) };
-            std::mem::replace(applied, next) != next
-        });
     }
 }
 

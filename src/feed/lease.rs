@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!  claim (applied empty) ──► list, watch, apply ──► write applied: within 250 ms of a move, else every 10 s
-//!                                                          │ gone, or changed by somebody else: claim another
-//!                                                          └─ stopped: release (holderIdentity "")
+//!                                                          │ gone, or changed by somebody else
+//!                                                          ▼
+//!                                   stop answering, release (holderIdentity ""), claim another
 //! ```
 //!
 //! The Lease belongs to no Pod: it must outlive a process that vanished, for until it has lain unchanged for its
@@ -17,13 +18,12 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::backoff;
-use crate::clock::now;
+use super::permit::Held;
+use crate::clock::{now, since_boot};
 use crate::entropy::{self, EntropyError};
 use crate::resources::names::VERIFIER_MANAGER;
 use crate::telemetry::chain;
@@ -44,6 +44,8 @@ pub(super) struct Holder {
     pub(super) process: String,
     /// `leaseDurationSeconds`: unchanged for longer, the process is known not to answer any more.
     pub(super) duration: Duration,
+    /// How often the Lease is written while there is nothing new to say.
+    pub(super) quiet: Duration,
 }
 
 /// A Lease could not be claimed or written.
@@ -63,36 +65,12 @@ enum LeaseError {
     Lost,
 }
 
-/// Holds a Lease from now until `stop`, then releases it. `applied` is the highest ApiKey resourceVersion that
-/// this process has applied; `held` hears whether there is a Lease, at the latest before the first `applied`.
-pub(super) async fn keep(
-    leases: Api<Lease>,
-    holder: Holder,
-    mut applied: watch::Receiver<Option<u64>>,
-    held: watch::Sender<bool>,
-    stop: CancellationToken,
-) {
-    loop {
-        let Some(mut claim) = stop.run_until_cancelled(claim(&leases, &holder)).await else {
-            return;
-        };
-        held.send_replace(true);
-        info!(lease = claim.name(), "the Lease is held");
-        let lost = stop.run_until_cancelled(claim.renew_while_held(&mut applied)).await.is_some();
-        held.send_replace(false);
-        if !lost {
-            claim.release().await;
-            return;
-        }
-        warn!(lease = claim.name(), "the Lease is lost; claiming another");
-    }
-}
-
 /// Claims a new Lease, trying for ever. Nothing is said to be applied yet.
-async fn claim(leases: &Api<Lease>, holder: &Holder) -> Claim {
+pub(super) async fn claim(leases: &Api<Lease>, holder: &Holder) -> Claim {
     let mut failures = 0;
+    let mut wanted = None;
     loop {
-        match Claim::make(leases, holder).await {
+        match Claim::make(leases, holder, &mut wanted).await {
             Ok(claim) => return claim,
             Err(error) => {
                 failures += 1;
@@ -105,49 +83,85 @@ async fn claim(leases: &Api<Lease>, holder: &Holder) -> Claim {
 }
 
 /// A Lease as the API server last confirmed it.
-struct Claim {
+pub(super) struct Claim {
     leases: Api<Lease>,
+    quiet: Duration,
+    /// Time since boot at which the claim was begun.
+    pub(super) begun: Duration,
     confirmed: Lease,
+    /// Writes that failed, as far as is known. They may yet take place, and are no conflict then.
+    doubtful: Vec<Lease>,
 }
 
 impl Claim {
-    async fn make(leases: &Api<Lease>, holder: &Holder) -> Result<Self, LeaseError> {
-        let nonce = entropy::nonce(5).map_err(LeaseError::Name)?;
-        let lease = content::claimed(&holder.process, &nonce, holder.duration, now());
+    /// `wanted` is what an earlier attempt has sent, of which it is not known whether it took place.
+    async fn make(
+        leases: &Api<Lease>,
+        holder: &Holder,
+        wanted: &mut Option<(Duration, Lease)>,
+    ) -> Result<Self, LeaseError> {
+        let begun = since_boot();
+        let (first_begun, lease) = if let Some(wanted) = wanted.take() {
+            wanted
+        } else {
+            let nonce = entropy::nonce(5).map_err(LeaseError::Name)?;
+            (begun, content::claimed(&holder.process, &nonce, holder.duration, now()))
+        };
+        // Until it is clear that it was not sent in vain.
+        *wanted = Some((first_begun, lease.clone()));
+        let claim = |begun, confirmed| Self {
+            leases: leases.clone(),
+            quiet: holder.quiet,
+            begun,
+            confirmed,
+            doubtful: Vec::new(),
+        };
         let created =
             timeout(WRITE_TIMEOUT, leases.create(&parameters(), &lease)).await.map_err(|_| LeaseError::Timeout)?;
-        Ok(Self { leases: leases.clone(), confirmed: created.map_err(LeaseError::Claim)? })
+        match created {
+            Ok(created) => Ok(claim(begun, created)),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                let found = timeout(WRITE_TIMEOUT, leases.get(&lease.name_any())).await;
+                let found = found.map_err(|_| LeaseError::Timeout)?.map_err(LeaseError::ReadBack)?;
+                let ours = content::says_the_same(&found, &lease).then(|| claim(first_begun, found));
+                // Somebody else's by a name that was drawn at random: another one is.
+                *wanted = None;
+                ours.ok_or(LeaseError::Lost)
+            }
+            Err(error) => Err(LeaseError::Claim(error)),
+        }
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.confirmed.name_any()
     }
 
-    /// Returns when the Lease is lost.
-    async fn renew_while_held(&mut self, applied: &mut watch::Receiver<Option<u64>>) {
+    /// Says how far this process has come, and tells `held` of each write that took place. Returns when the Lease
+    /// is lost.
+    pub(super) async fn renew_while_held(&mut self, held: &Held) {
+        let mut applied = held.progress();
         let mut last_write = Instant::now();
         let mut said = None;
         loop {
             let version = *applied.borrow_and_update();
-            match pace::decide(last_write.elapsed(), version != said) {
+            match pace::decide(last_write.elapsed(), version != said, self.quiet) {
                 Step::Write => {
                     last_write = Instant::now();
+                    let begun = since_boot();
                     match self.write(version).await {
-                        Ok(()) => said = version,
+                        Ok(()) => {
+                            said = version;
+                            held.written(begun);
+                        }
                         Err(LeaseError::Lost) => return,
                         Err(error) => warn!(error = chain(&error), "the Lease is not renewed; trying again"),
                     }
                 }
                 Step::Wait(pause) => {
-                    // A sender that is gone says nothing new; the Lease is renewed all the same.
-                    let moved = async {
-                        if applied.changed().await.is_err() {
-                            std::future::pending::<()>().await;
-                        }
-                    };
                     tokio::select! {
                         () = sleep(pause) => {}
-                        () = moved => {}
+                        // The sender lives as long as `held`.
+                        _ = applied.changed() => {}
                     }
                 }
             }
@@ -161,18 +175,20 @@ impl Claim {
         let error = match self.replace(&wanted).await {
             Ok(written) => {
                 debug!(?applied, "the Lease is renewed");
-                self.confirmed = written;
+                self.confirm(written);
                 return Ok(());
             }
             Err(error) => error,
         };
+        self.doubtful.push(wanted.clone());
         let found = timeout(WRITE_TIMEOUT, self.leases.get_opt(&self.name())).await.map_err(|_| LeaseError::Timeout)?;
         let Some(found) = found.map_err(LeaseError::ReadBack)? else {
             return Err(LeaseError::Lost);
         };
-        match content::read_back(Seen { found: &found, wanted: &wanted, confirmed: &self.confirmed }) {
+        let seen = Seen { found: &found, wanted: &wanted, confirmed: &self.confirmed, doubtful: &self.doubtful };
+        match content::read_back(seen) {
             ReadBack::Written => {
-                self.confirmed = found;
+                self.confirm(found);
                 Ok(())
             }
             // Carries the resourceVersion that the next write needs.
@@ -184,21 +200,31 @@ impl Claim {
         }
     }
 
+    /// What this replaced cannot be written any more.
+    fn confirm(&mut self, written: Lease) {
+        self.confirmed = written;
+        self.doubtful.clear();
+    }
+
     async fn replace(&self, wanted: &Lease) -> Result<Lease, LeaseError> {
         let (name, parameters) = (wanted.name_any(), parameters());
         let write = self.leases.replace(&name, &parameters, wanted);
         timeout(WRITE_TIMEOUT, write).await.map_err(|_| LeaseError::Timeout)?.map_err(LeaseError::Write)
     }
 
-    /// Tells the controller that this process answers no more.
-    async fn release(mut self) {
+    /// Tells the controller that this process answers no more: only to be called when that is so.
+    pub(super) async fn release(mut self) {
         let goodbye = async {
             // Once more after a conflict: the interrupted write may have taken place.
             let first = self.replace(&content::released(&self.confirmed, now())).await;
             let Err(LeaseError::Write(_)) = first else {
                 return first;
             };
-            self.confirmed = self.leases.get(&self.name()).await.map_err(LeaseError::ReadBack)?;
+            let found = self.leases.get(&self.name()).await.map_err(LeaseError::ReadBack)?;
+            if found.metadata.uid != self.confirmed.metadata.uid {
+                return Err(LeaseError::Lost);
+            }
+            self.confirmed = found;
             self.replace(&content::released(&self.confirmed, now())).await
         };
         match timeout(RELEASE_TIMEOUT, goodbye).await {

@@ -16,19 +16,19 @@ use tracing::debug;
 
 use crate::telemetry::chain;
 
-/// Well below the 15 s after which a watch ends, with its bookmark shortly before.
-const PERIOD: Duration = Duration::from_secs(5);
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads consistently, again and again. What fails is tried again: silence closes the gate by itself.
-pub(super) async fn ask_for<O>(api: Api<O>)
+/// Reads consistently every `period`. What fails is tried again: silence closes the gate by itself.
+pub(super) async fn ask_for<O>(api: Api<O>, period: Duration)
 where
     O: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     // One object that nobody has: the read is about the version, not about objects.
     let nothing = ListParams::default().fields("metadata.name=keyturn-progress").limit(1);
     loop {
-        sleep(PERIOD).await;
-        if let Ok(Err(error)) = timeout(PERIOD, api.list(&nothing)).await {
+        sleep(period).await;
+        if let Ok(Err(error)) = timeout(TIMEOUT, api.list(&nothing)).await {
             debug!(kind = %O::kind(&()), error = chain(&error), "asking for progress failed");
         }
     }

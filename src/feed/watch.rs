@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!  list in pages ──► Listed ──► watch from the list's version ──► Applied, Deleted, Bookmark
-//!      ▲                            │ ended after its 15 s: watch on from the last version
-//!      └──────── back off ◄─────────┘ 410, any error, or silence past 20 s
+//!      ▲                            │ ended after its time: watch on from the last version
+//!      └──────── back off ◄─────────┘ 410, any error, or silence past its end
 //! ```
 
 use std::fmt::Debug;
@@ -31,9 +31,6 @@ const PAGE: u32 = 500;
 
 /// How long one page may take.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// After this the server ends a watch, and shortly before it sends a bookmark. Seconds.
-const WATCH_SECONDS: u32 = 15;
 
 /// What the end of a watch may be late by before the connection counts as dead.
 const WATCH_LATE: Duration = Duration::from_secs(5);
@@ -80,16 +77,25 @@ enum Interruption {
     Silent,
 }
 
+/// What to follow, and who hears of it.
+pub(super) struct Follower<O, T> {
+    pub(super) api: Api<O>,
+    /// After which the server is asked to end a watch, whole seconds; shortly before it sends a bookmark.
+    pub(super) length: Duration,
+    pub(super) reports: mpsc::Sender<T>,
+    pub(super) wrap: fn(Report<O>) -> T,
+}
+
 /// Reports every change of a kind until nobody takes the reports any more. Failures are retried for ever;
 /// that nothing arrives any more is for the receiver to notice by the age of the last report.
-pub(super) async fn follow<O, T>(api: Api<O>, reports: mpsc::Sender<T>, wrap: fn(Report<O>) -> T)
+pub(super) async fn follow<O, T>(follower: Follower<O, T>)
 where
     O: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     let kind = O::plural(&());
     let mut failures = 0;
     loop {
-        let error = match list_and_watch(&api, &reports, wrap, &mut failures).await {
+        let error = match follower.list_and_watch(&mut failures).await {
             Interruption::Closed => return,
             error => error,
         };
@@ -105,93 +111,78 @@ where
     }
 }
 
-async fn list_and_watch<O, T>(
-    api: &Api<O>,
-    reports: &mpsc::Sender<T>,
-    wrap: fn(Report<O>) -> T,
-    failures: &mut u32,
-) -> Interruption
+impl<O, T> Follower<O, T>
 where
     O: Resource + Clone + Debug + DeserializeOwned,
 {
-    let mut version = match list(api, reports, wrap).await {
-        Ok(version) => version,
-        Err(error) => return error,
-    };
-    loop {
-        match watch_once(api, &version, reports, wrap).await {
-            Ok(Some(last)) => {
-                *failures = 0;
-                version = last;
-            }
-            // A watch that ends at once, again and again, must not become a busy loop.
-            Ok(None) => sleep(backoff::pause(1, 0.0)).await,
+    async fn list_and_watch(&self, failures: &mut u32) -> Interruption {
+        let mut version = match self.list().await {
+            Ok(version) => version,
             Err(error) => return error,
-        }
-    }
-}
-
-/// Lists everything, with resourceVersion unset: as of now, not as of some cache.
-async fn list<O, T>(api: &Api<O>, reports: &mpsc::Sender<T>, wrap: fn(Report<O>) -> T) -> Result<String, Interruption>
-where
-    O: Resource + Clone + Debug + DeserializeOwned,
-{
-    let at = since_boot();
-    let mut objects = Vec::new();
-    let mut params = ListParams::default().limit(PAGE);
-    loop {
-        let page = timeout(PAGE_TIMEOUT, api.list(&params)).await.map_err(|_| Interruption::ListTimeout)?;
-        let page = page.map_err(Interruption::List)?;
-        objects.extend(page.items);
-        if let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) {
-            params = params.continue_token(&token);
-            continue;
-        }
-        let version = page.metadata.resource_version.ok_or(Interruption::NoVersion)?;
-        let report = Report { change: Change::Listed(objects), version: version.parse().ok(), at };
-        send(reports, wrap(report)).await?;
-        return Ok(version);
-    }
-}
-
-/// Watches until the server ends the watch; answers the last version heard, if there was any.
-async fn watch_once<O, T>(
-    api: &Api<O>,
-    from: &str,
-    reports: &mpsc::Sender<T>,
-    wrap: fn(Report<O>) -> T,
-) -> Result<Option<String>, Interruption>
-where
-    O: Resource + Clone + Debug + DeserializeOwned,
-{
-    let deadline = Instant::now() + Duration::from_secs(WATCH_SECONDS.into()) + WATCH_LATE;
-    let params = WatchParams::default().timeout(WATCH_SECONDS);
-    let opened = timeout_at(deadline, api.watch(&params, from)).await.map_err(|_| Interruption::Silent)?;
-    let mut events = opened.map_err(Interruption::Watch)?.map_err(Interruption::Watch).boxed();
-    let mut last = None;
-    loop {
-        let event = timeout_at(deadline, events.next()).await.map_err(|_| Interruption::Silent)?;
-        let Some(event) = event else { return Ok(last) };
-        let (change, version) = match event? {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                let version = object.resource_version();
-                (Change::Applied(object), version)
-            }
-            WatchEvent::Deleted(object) => {
-                let version = object.resource_version();
-                (Change::Deleted(object), version)
-            }
-            WatchEvent::Bookmark(bookmark) => (Change::Bookmark, Some(bookmark.metadata.resource_version)),
-            WatchEvent::Error(status) => return Err(Interruption::Reported(status)),
         };
-        let number = version.as_deref().and_then(|version| version.parse().ok());
-        last = version.or(last);
-        send(reports, wrap(Report { change, version: number, at: since_boot() })).await?;
+        loop {
+            match self.watch_once(&version).await {
+                Ok(Some(last)) => {
+                    *failures = 0;
+                    version = last;
+                }
+                // A watch that ends at once, again and again, must not become a busy loop.
+                Ok(None) => sleep(backoff::pause(1, 0.0)).await,
+                Err(error) => return error,
+            }
+        }
     }
-}
 
-async fn send<T>(reports: &mpsc::Sender<T>, report: T) -> Result<(), Interruption> {
-    reports.send(report).await.map_err(|_| Interruption::Closed)
+    /// Lists everything, with resourceVersion unset: as of now, not as of some cache.
+    async fn list(&self) -> Result<String, Interruption> {
+        let at = since_boot();
+        let mut objects = Vec::new();
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let page = timeout(PAGE_TIMEOUT, self.api.list(&params)).await.map_err(|_| Interruption::ListTimeout)?;
+            let page = page.map_err(Interruption::List)?;
+            objects.extend(page.items);
+            if let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) {
+                params = params.continue_token(&token);
+                continue;
+            }
+            let version = page.metadata.resource_version.ok_or(Interruption::NoVersion)?;
+            self.send(Report { change: Change::Listed(objects), version: version.parse().ok(), at }).await?;
+            return Ok(version);
+        }
+    }
+
+    /// Watches until the server ends the watch; answers the last version heard, if there was any.
+    async fn watch_once(&self, from: &str) -> Result<Option<String>, Interruption> {
+        let deadline = Instant::now() + self.length + WATCH_LATE;
+        let params = WatchParams::default().timeout(u32::try_from(self.length.as_secs()).unwrap_or(u32::MAX));
+        let opened = timeout_at(deadline, self.api.watch(&params, from)).await.map_err(|_| Interruption::Silent)?;
+        let mut events = opened.map_err(Interruption::Watch)?.map_err(Interruption::Watch).boxed();
+        let mut last = None;
+        loop {
+            let event = timeout_at(deadline, events.next()).await.map_err(|_| Interruption::Silent)?;
+            let Some(event) = event else { return Ok(last) };
+            let (change, version) = match event? {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    let version = object.resource_version();
+                    (Change::Applied(object), version)
+                }
+                WatchEvent::Deleted(object) => {
+                    let version = object.resource_version();
+                    (Change::Deleted(object), version)
+                }
+                WatchEvent::Bookmark(bookmark) => (Change::Bookmark, Some(bookmark.metadata.resource_version)),
+                WatchEvent::Error(status) => return Err(Interruption::Reported(status)),
+            };
+            let number = version.as_deref().and_then(|version| version.parse().ok());
+            last = version.or(last);
+            self.send(Report { change, version: number, at: since_boot() }).await?;
+        }
+    }
+
+    async fn send(&self, report: Report<O>) -> Result<(), Interruption> {
+        self.reports.send((self.wrap)(report)).await.map_err(|_| Interruption::Closed)
+    }
 }
 
 impl Interruption {

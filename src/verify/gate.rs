@@ -1,5 +1,5 @@
-//! Whether what is in memory is fresh enough to judge by: every watched kind has been listed and has been heard
-//! of lately.
+//! Whether anything may be said at all: this process holds a permit (`core::enforced::permit`), and every other
+//! kind has been listed and heard of lately. What is known of ApiKeys is as fresh as the permit says.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,11 +33,13 @@ impl Watched {
     }
 }
 
-/// Opens once everything is listed; closes while something has been silent for too long. Instants are readings
-/// of a clock that never steps back, as the time since its origin.
+/// Opens once everything is listed and there is a permit; closes by itself when that lapses, and while something
+/// has been silent for too long. Instants are times since boot, suspended time included.
 #[derive(Debug)]
 pub struct Gate {
-    max_age: Duration,
+    max_staleness: Duration,
+    /// Nanoseconds at which the permit lapses; 0: there is none.
+    permit: AtomicU64,
     /// A kind that nothing depends on here.
     unwatched: Option<Watched>,
     /// By kind: one more than the nanoseconds at which it was last heard of; 0: not listed yet.
@@ -45,16 +47,38 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A closed gate. A kind may be silent for `max_age`.
+    /// A closed gate. A kind may be silent for `max_staleness`.
     #[must_use]
-    pub fn new(max_age: Duration) -> Self {
-        Self { max_age, unwatched: None, heard: Default::default() }
+    pub fn new(max_staleness: Duration) -> Self {
+        Self { max_staleness, permit: AtomicU64::new(0), unwatched: None, heard: Default::default() }
     }
 
     /// The gate that opens without having heard of that kind.
     #[must_use]
     pub fn without(self, kind: Watched) -> Self {
         Self { unwatched: Some(kind), ..self }
+    }
+
+    /// Requests may be judged until this instant.
+    pub fn permit(&self, until: Duration) {
+        self.permit.store(nanos(until), Ordering::Release);
+    }
+
+    /// Nothing may be judged any more: when this returns, no judgement begins that was not begun before.
+    pub fn close(&self) {
+        self.permit.store(0, Ordering::SeqCst);
+    }
+
+    /// Everything has to be listed anew.
+    pub fn forget(&self) {
+        self.close();
+        self.heard.iter().for_each(|heard| heard.store(0, Ordering::Release));
+    }
+
+    /// Whether there is a permit that has not lapsed.
+    #[must_use]
+    pub fn is_permitted(&self, now: Duration) -> bool {
+        nanos(now) < self.permit.load(Ordering::Acquire)
     }
 
     /// A complete list of the kind has been applied.
@@ -81,7 +105,7 @@ impl Gate {
     /// Whether requests may be judged.
     #[must_use]
     pub fn is_open(&self, now: Duration) -> bool {
-        Watched::ALL.iter().all(|kind| self.is_fresh(*kind, now))
+        self.is_permitted(now) && Watched::ALL.iter().all(|kind| self.is_fresh(*kind, now))
     }
 
     /// The kinds that keep the gate closed.
@@ -90,19 +114,29 @@ impl Gate {
     }
 
     fn is_fresh(&self, kind: Watched, now: Duration) -> bool {
-        self.unwatched == Some(kind) || self.age(kind, now).is_some_and(|age| age <= self.max_age)
+        let age = self.age(kind, now);
+        match kind {
+            kind if self.unwatched == Some(kind) => true,
+            // Its own watch says less than the permit, which is checked by consistent lists.
+            Watched::ApiKeys => age.is_some(),
+            _ => age.is_some_and(|age| age <= self.max_staleness),
+        }
     }
 }
 
+fn nanos(at: Duration) -> u64 {
+    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX - 1)
+}
+
 fn stamp(at: Duration) -> u64 {
-    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX - 1).saturating_add(1)
+    nanos(at).saturating_add(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const MAX_AGE: Duration = Duration::from_secs(30);
+    const MAX_STALENESS: Duration = Duration::from_secs(30);
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -112,9 +146,16 @@ mod tests {
         gate.missing(now).collect()
     }
 
+    /// With a permit for ever.
+    fn permitted() -> Gate {
+        let gate = Gate::new(MAX_STALENESS);
+        gate.permit(at(1_000_000));
+        gate
+    }
+
     #[test]
     fn is_closed_until_everything_is_listed() {
-        let gate = Gate::new(MAX_AGE);
+        let gate = permitted();
         assert_eq!(missing(&gate, at(0)), Watched::ALL);
         gate.heard(Watched::ApiKeys, at(0));
         assert_eq!(missing(&gate, at(0)), Watched::ALL, "an event before the list is none");
@@ -127,8 +168,23 @@ mod tests {
     }
 
     #[test]
+    fn is_closed_without_a_permit_and_from_the_instant_on_at_which_it_lapses() {
+        let gate = Gate::new(MAX_STALENESS);
+        Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, at(10)));
+        assert!(!gate.is_open(at(10)));
+        gate.permit(at(20));
+        assert!(gate.is_open(Duration::from_nanos(19_999_999_999)));
+        assert!(!gate.is_open(at(20)));
+        assert_eq!(missing(&gate, at(20)), []);
+        gate.permit(at(30));
+        assert!(gate.is_open(at(20)));
+        gate.close();
+        assert!(!gate.is_open(at(20)));
+    }
+
+    #[test]
     fn closes_when_a_kind_is_silent_for_too_long_and_opens_when_it_is_heard_of() {
-        let gate = Gate::new(MAX_AGE);
+        let gate = permitted();
         Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, at(10)));
         let others = Watched::ALL.into_iter().filter(|kind| *kind != Watched::ProtectedApis);
         others.for_each(|kind| gate.heard(kind, at(20)));
@@ -140,8 +196,26 @@ mod tests {
     }
 
     #[test]
+    fn silence_about_apikeys_is_the_permits_to_judge() {
+        let gate = permitted();
+        Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, at(10)));
+        let others = Watched::ALL.into_iter().filter(|kind| *kind != Watched::ApiKeys);
+        others.for_each(|kind| gate.heard(kind, at(1_000)));
+        assert!(gate.is_open(at(1_000)));
+    }
+
+    #[test]
+    fn what_is_forgotten_has_to_be_listed_and_permitted_again() {
+        let gate = permitted();
+        Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, at(10)));
+        gate.forget();
+        assert_eq!(missing(&gate, at(10)), Watched::ALL);
+        assert!(!gate.is_permitted(at(10)));
+    }
+
+    #[test]
     fn a_kind_that_is_not_watched_is_not_waited_for() {
-        let gate = Gate::new(MAX_AGE).without(Watched::Namespaces);
+        let gate = permitted().without(Watched::Namespaces);
         let others = Watched::ALL.into_iter().filter(|kind| *kind != Watched::Namespaces);
         others.for_each(|kind| gate.listed(kind, at(0)));
         assert!(gate.is_open(at(0)));
@@ -150,10 +224,10 @@ mod tests {
 
     #[test]
     fn news_that_arrive_late_make_nothing_older() {
-        let gate = Gate::new(MAX_AGE);
-        gate.listed(Watched::ApiKeys, at(20));
-        gate.heard(Watched::ApiKeys, at(10));
-        assert_eq!(gate.age(Watched::ApiKeys, at(21)), Some(at(1)));
-        assert_eq!(gate.age(Watched::ApiKeys, at(19)), Some(at(0)));
+        let gate = permitted();
+        gate.listed(Watched::Roles, at(20));
+        gate.heard(Watched::Roles, at(10));
+        assert_eq!(gate.age(Watched::Roles, at(21)), Some(at(1)));
+        assert_eq!(gate.age(Watched::Roles, at(19)), Some(at(0)));
     }
 }

@@ -48,13 +48,21 @@ impl Permit {
         Self { max_staleness, written: begun, applied: None, check: None, until: None }
     }
 
-    /// All ApiKeys, listed from `begun` on, are about to be applied as of `version`.
+    /// Whether all ApiKeys may be replaced by a list as of `version`.
     ///
     /// # Errors
     /// When they must not be: the process has to start over.
-    pub fn listed(&mut self, begun: Duration, version: u64, now: Duration) -> Result<(), Over> {
+    pub fn may_list(&self, version: u64, now: Duration) -> Result<(), Over> {
         self.still_runs(now)?;
-        self.no_older(version)?;
+        self.no_older(version)
+    }
+
+    /// All ApiKeys, listed from `begun` on, are applied as of `version`.
+    ///
+    /// # Errors
+    /// When the process has to start over.
+    pub fn listed(&mut self, begun: Duration, version: u64, now: Duration) -> Result<(), Over> {
+        self.may_list(version, now)?;
         self.applied = Some(version);
         self.check.get_or_insert(Check { begun, version });
         self.settle(now);
@@ -96,6 +104,12 @@ impl Permit {
         Ok(())
     }
 
+    /// Highest resourceVersion of an ApiKey that is applied.
+    #[must_use]
+    pub fn has_applied(&self) -> Option<u64> {
+        self.applied
+    }
+
     /// The instant before which requests may be answered; `None` until there is a first permit.
     #[must_use]
     pub fn until(&self) -> Option<Duration> {
@@ -117,7 +131,11 @@ impl Permit {
         self.until.unwrap_or(self.written + self.max_staleness)
     }
 
-    fn still_runs(&self, now: Duration) -> Result<(), Over> {
+    /// Whether the process may go on under this Lease.
+    ///
+    /// # Errors
+    /// When it has to start over.
+    pub fn still_runs(&self, now: Duration) -> Result<(), Over> {
         if now < self.over_at() { Ok(()) } else { Err(Over::Lapsed) }
     }
 
@@ -255,6 +273,7 @@ mod tests {
         let restored = Err(Over::Restored { listed: 4, applied: 5 });
         assert_eq!(granted().checked(at(20), 4, at(21)), restored);
         assert_eq!(granted().listed(at(20), 4, at(21)), restored);
+        assert_eq!(granted().may_list(4, at(21)), restored, "what is known must not be replaced");
         let mut permit = granted();
         permit.applied(4, at(20)).unwrap();
         assert_eq!(permit.checked(at(20), 5, at(21)), Ok(()), "an event that comes late takes nothing back");

@@ -1,10 +1,14 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use tokio::sync::watch;
+
 use super::*;
+use crate::clock::since_boot;
 use crate::core::digest::{Digest, Pepper};
 
 const AT: Duration = Duration::from_secs(100);
+const MAX_STALENESS: Duration = Duration::from_mins(15);
 
 fn digest(seed: u8) -> Digest {
     Pepper::new("p1", &[7; 32]).unwrap().digest_of(&[seed])
@@ -61,9 +65,10 @@ struct Fed {
 
 impl Fed {
     fn new() -> Self {
-        let (sender, applied) = watch::channel(None);
-        let gate = Arc::new(Gate::new(Duration::from_secs(30)));
-        Self { applier: Applier { index: Arc::default(), gate, applied: sender }, applied }
+        let gate = Arc::new(Gate::new(MAX_STALENESS));
+        let held = Arc::new(Held::new(since_boot(), MAX_STALENESS, Arc::clone(&gate)));
+        let applied = held.progress();
+        Self { applier: Applier { index: Arc::default(), gate, held }, applied }
     }
 
     fn keys(&self, change: Change<DeserializeGuard<ApiKey>>, version: u64) {
@@ -116,20 +121,28 @@ fn a_version_whose_digest_cannot_be_read_is_left_out() {
 }
 
 #[test]
-fn the_applied_version_is_the_highest_unless_a_new_list_says_otherwise() {
+fn a_list_of_an_older_history_is_not_applied() {
+    let fed = Fed::new();
+    fed.keys(Change::Listed(vec![guarded(key("a", 0))]), 10);
+    fed.keys(Change::Listed(vec![guarded(key("b", 1))]), 9);
+    assert_eq!((fed.known(), fed.applied()), (vec![0], Some(10)));
+}
+
+#[test]
+fn the_applied_version_is_the_highest() {
     let fed = Fed::new();
     for (change, version, expected) in [
         (Change::Listed(vec![]), 10, 10),
         (Change::Bookmark, 12, 12),
         (Change::Applied(guarded(key("a", 0))), 9, 12),
         (Change::Applied(guarded(key("a", 0))), 100, 100),
-        (Change::Listed(vec![]), 7, 7),
+        (Change::Listed(vec![]), 107, 107),
     ] {
         fed.keys(change, version);
         assert_eq!(fed.applied(), Some(expected));
     }
     fed.apis(Change::Bookmark);
-    assert_eq!(fed.applied(), Some(7), "other kinds do not count");
+    assert_eq!(fed.applied(), Some(107), "other kinds do not count");
 }
 
 #[test]

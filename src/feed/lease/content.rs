@@ -57,6 +57,8 @@ pub(super) struct Seen<'a> {
     pub(super) found: &'a Lease,
     pub(super) wanted: &'a Lease,
     pub(super) confirmed: &'a Lease,
+    /// Writes of one's own that counted as failed.
+    pub(super) doubtful: &'a [Lease],
 }
 
 /// What became of a write whose answer was lost or refused.
@@ -64,23 +66,28 @@ pub(super) struct Seen<'a> {
 pub(super) enum ReadBack {
     /// It took place.
     Written,
-    /// It did not; what stands there is what stood there before.
+    /// It did not; what stands there is what stood there before, or a write of one's own that was late.
     Unwritten,
     /// Somebody else has been here.
     Lost,
 }
 
 /// Compares only what is ours: somebody's label or a managed field is no conflict.
-pub(super) fn read_back(Seen { found, wanted, confirmed }: Seen<'_>) -> ReadBack {
+pub(super) fn read_back(Seen { found, wanted, confirmed, doubtful }: Seen<'_>) -> ReadBack {
     if found.metadata.uid != confirmed.metadata.uid || found.metadata.deletion_timestamp.is_some() {
         ReadBack::Lost
-    } else if said(found) == said(wanted) {
+    } else if says_the_same(found, wanted) {
         ReadBack::Written
-    } else if said(found) == said(confirmed) {
+    } else if says_the_same(found, confirmed) || doubtful.iter().any(|doubtful| says_the_same(found, doubtful)) {
         ReadBack::Unwritten
     } else {
         ReadBack::Lost
     }
+}
+
+/// Whether two Leases are the same but for what is not ours.
+pub(super) fn says_the_same(one: &Lease, other: &Lease) -> bool {
+    said(one) == said(other)
 }
 
 fn said(lease: &Lease) -> (Option<&LeaseSpec>, Option<&String>) {
@@ -159,6 +166,7 @@ mod tests {
     fn what_was_read_back_tells_what_became_of_the_write() {
         let confirmed = lease();
         let wanted = renewed(&confirmed, Some(9), at(10));
+        let late = renewed(&confirmed, Some(8), at(9));
         let touched = |lease: &Lease| {
             let mut lease = lease.clone();
             lease.metadata.resource_version = Some("8".to_owned());
@@ -174,11 +182,14 @@ mod tests {
             ("released by somebody", released(&confirmed, at(3)), ReadBack::Lost),
             ("renewed by somebody", renewed(&confirmed, Some(3), at(3)), ReadBack::Lost),
             ("another of the same name", recreated, ReadBack::Lost),
+            ("a late write of one's own", late.clone(), ReadBack::Unwritten),
             ("as before, with a label", touched(&confirmed), ReadBack::Unwritten),
             ("as wanted", wanted.clone(), ReadBack::Written),
             ("as wanted, with a label", touched(&wanted), ReadBack::Written),
         ] {
-            assert_eq!(read_back(Seen { found: &found, wanted: &wanted, confirmed: &confirmed }), expected, "{case}");
+            let doubtful = &[late.clone(), wanted.clone()];
+            let seen = Seen { found: &found, wanted: &wanted, confirmed: &confirmed, doubtful };
+            assert_eq!(read_back(seen), expected, "{case}");
         }
     }
 

@@ -5,9 +5,6 @@ use std::time::Duration;
 /// At most four writes a second, however fast keys change.
 const MOVED: Duration = Duration::from_millis(250);
 
-/// A quiet process is heard of this often.
-const QUIET: Duration = Duration::from_secs(10);
-
 /// What to do about the Lease now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Step {
@@ -16,9 +13,10 @@ pub(super) enum Step {
     Wait(Duration),
 }
 
-/// Decides by the time since the last write was begun and by whether there is something new to say.
-pub(super) fn decide(since_last_write: Duration, moved: bool) -> Step {
-    let due = if moved { MOVED } else { QUIET };
+/// Decides by the time since the last write was begun and by whether there is something new to say. A quiet process
+/// is heard of every `quiet`.
+pub(super) fn decide(since_last_write: Duration, moved: bool, quiet: Duration) -> Step {
+    let due = if moved { MOVED.min(quiet) } else { quiet };
     match due.checked_sub(since_last_write) {
         None | Some(Duration::ZERO) => Step::Write,
         Some(left) => Step::Wait(left),
@@ -43,7 +41,7 @@ mod tests {
             (10_000, false, Step::Write),
             (3_600_000, false, Step::Write),
         ] {
-            assert_eq!(decide(millis(since), moved), step, "{since} {moved}");
+            assert_eq!(decide(millis(since), moved, millis(10_000)), step, "{since} {moved}");
         }
     }
 }

@@ -11,8 +11,10 @@ use k8s_openapi::api::coordination::v1::LeaseSpec;
 use kube::client::{Body, Client};
 use serde_json::json;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::verify::gate::Gate;
 
 /// Leases by name, with what was written to them.
 #[derive(Clone, Default)]
@@ -51,6 +53,9 @@ impl Server {
         }
         let mut lease: Lease = serde_json::from_slice(body).unwrap();
         let name = lease.name_any();
+        if *method == Method::POST && state.leases.contains_key(&name) {
+            return failure(409, "AlreadyExists");
+        }
         if *method == Method::PUT {
             match state.leases.get(&name) {
                 None => return failure(404, "NotFound"),
@@ -103,31 +108,42 @@ fn failure(code: u16, reason: &str) -> Response<Full<Bytes>> {
     Response::builder().status(code).body(Full::from(status.to_string())).unwrap()
 }
 
+const DURATION: Duration = Duration::from_mins(15);
+
+/// A process that holds a Lease until the test stops it.
 struct Process {
     server: Server,
-    applied: watch::Sender<Option<u64>>,
-    held: watch::Receiver<bool>,
+    held: Arc<Held>,
+    keeper: JoinHandle<Claim>,
     stop: CancellationToken,
-    keeper: JoinHandle<()>,
 }
 
 impl Process {
-    /// A process that has claimed its Lease.
     async fn start() -> Self {
-        let server = Server::default();
-        let (applied, heard) = watch::channel(None);
-        let (tell, mut held) = watch::channel(false);
-        let stop = CancellationToken::new();
-        let holder = Holder { process: "pod".to_owned(), duration: Duration::from_mins(15) };
+        Self::start_at(Server::default()).await
+    }
+
+    async fn start_at(server: Server) -> Self {
         let leases = Api::namespaced(server.client(), "keyturn-system");
-        let keeper = tokio::spawn(keep(leases, holder, heard, tell, stop.clone()));
-        held.wait_for(|&held| held).await.unwrap();
-        Self { server, applied, held, stop, keeper }
+        let holder = Holder { process: "pod".to_owned(), duration: DURATION, quiet: Duration::from_secs(10) };
+        let mut claim = claim(&leases, &holder).await;
+        let held = Arc::new(Held::new(claim.begun, DURATION, Arc::new(Gate::new(DURATION))));
+        let (told, stop) = (Arc::clone(&held), CancellationToken::new());
+        let stopped = stop.clone();
+        let keeper = tokio::spawn(async move {
+            stopped.run_until_cancelled(claim.renew_while_held(&told)).await;
+            claim
+        });
+        Self { server, held, keeper, stop }
+    }
+
+    fn apply(&self, version: u64) {
+        self.held.applied(version);
     }
 
     async fn stop(self) -> Vec<String> {
         self.stop.cancel();
-        self.keeper.await.unwrap();
+        self.keeper.await.unwrap().release().await;
         self.server.writes()
     }
 }
@@ -136,9 +152,19 @@ impl Process {
 async fn a_lease_is_claimed_renewed_and_released() {
     let process = Process::start().await;
     assert_eq!(process.server.writes(), ["POST held applied="]);
-    process.applied.send_replace(Some(7));
+    process.apply(7);
     process.server.wait_for(2).await;
     assert_eq!(process.stop().await, ["POST held applied=", "PUT held applied=7", "PUT released applied=7"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_is_lost_is_found_again() {
+    let server = Server::default();
+    server.0.lock().unwrap().lose_answer = true;
+    let process = Process::start_at(server).await;
+    process.apply(7);
+    process.server.wait_for(2).await;
+    assert_eq!(process.server.writes(), ["POST held applied=", "PUT held applied=7"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,7 +172,7 @@ async fn many_moves_make_few_writes() {
     let process = Process::start().await;
     let began = Instant::now();
     for version in 1..=200 {
-        process.applied.send_replace(Some(version));
+        process.apply(version);
         sleep(Duration::from_millis(10)).await;
     }
     let most = usize::try_from(began.elapsed().as_millis() / 250).unwrap() + 1;
@@ -167,11 +193,10 @@ async fn a_quiet_process_renews_every_ten_seconds() {
 async fn a_write_whose_answer_is_lost_is_no_conflict() {
     let process = Process::start().await;
     process.server.0.lock().unwrap().lose_answer = true;
-    process.applied.send_replace(Some(7));
+    process.apply(7);
     process.server.wait_for(2).await;
-    process.applied.send_replace(Some(8));
+    process.apply(8);
     process.server.wait_for(3).await;
-    assert!(*process.held.borrow());
     let expected = ["POST held applied=", "PUT held applied=7", "PUT held applied=8", "PUT released applied=8"];
     assert_eq!(process.stop().await, expected);
 }
@@ -183,13 +208,13 @@ async fn a_label_of_somebody_else_is_no_conflict() {
         let labels = lease.metadata.labels.get_or_insert_default();
         labels.insert("a".to_owned(), "b".to_owned());
     });
-    process.applied.send_replace(Some(7));
+    process.apply(7);
     process.server.wait_for(2).await;
     assert_eq!(process.server.writes(), ["POST held applied=", "PUT held applied=7"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_gone_or_taken_is_replaced_by_another() {
+async fn a_lease_that_is_gone_or_taken_is_lost_and_left_alone() {
     fn delete(server: &Server) {
         server.0.lock().unwrap().leases.clear();
     }
@@ -201,8 +226,29 @@ async fn a_lease_that_is_gone_or_taken_is_replaced_by_another() {
     for meddle in [delete as fn(&Server), take] {
         let process = Process::start().await;
         meddle(&process.server);
-        process.applied.send_replace(Some(7));
-        process.server.wait_for(3).await;
-        assert_eq!(process.server.writes(), ["POST held applied=", "POST held applied=", "PUT held applied=7"]);
+        process.apply(7);
+        process.keeper.await.unwrap();
+        assert_eq!(process.server.writes(), ["POST held applied="]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_writes_that_took_place_extend_a_permit() {
+    let gate = Arc::new(Gate::new(DURATION));
+    let server = Server::default();
+    let leases = Api::namespaced(server.client(), "keyturn-system");
+    let holder = Holder { process: "pod".to_owned(), duration: DURATION, quiet: Duration::from_secs(10) };
+    let mut claim = claim(&leases, &holder).await;
+    let held = Held::new(claim.begun, DURATION, Arc::clone(&gate));
+    held.apply_list(since_boot(), Some(7), || {});
+    assert!(!gate.is_permitted(since_boot()), "the claim was before the list");
+    tokio::select! {
+        () = claim.renew_while_held(&held) => panic!("the Lease is held"),
+        () = async {
+            while !gate.is_permitted(since_boot()) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        } => {}
+    }
+    assert_eq!(server.writes(), ["POST held applied=", "PUT held applied=7"]);
 }

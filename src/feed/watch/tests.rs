@@ -93,11 +93,18 @@ fn told(report: Report<DeserializeGuard<ConfigMap>>) -> String {
     }
 }
 
+fn follower<O>(client: Client, reports: mpsc::Sender<Report<O>>) -> Follower<O, Report<O>>
+where
+    O: Resource<DynamicType = ()>,
+{
+    Follower { api: Api::all(client), length: Duration::from_secs(15), reports, wrap: |report| report }
+}
+
 /// Runs the script until `count` reports have come, and answers them with the queries that were asked.
 async fn follow_script(count: usize, script: impl IntoIterator<Item = Reply>) -> (Vec<String>, Vec<String>) {
     let (client, asked) = client(script);
     let (sender, mut reports) = mpsc::channel(1);
-    let follower = tokio::spawn(follow(Api::all(client), sender, |report| report));
+    let follower = tokio::spawn(follow(follower(client, sender)));
     let mut heard = Vec::new();
     while heard.len() < count {
         heard.push(told(reports.recv().await.unwrap()));
@@ -180,5 +187,5 @@ async fn a_watch_ends_with_whoever_takes_its_reports() {
     let (client, _) = client([page(10, "", &[])]);
     let (sender, reports) = mpsc::channel::<Report<ConfigMap>>(1);
     drop(reports);
-    follow(Api::all(client), sender, |report| report).await;
+    follow(follower(client, sender)).await;
 }

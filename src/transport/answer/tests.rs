@@ -90,6 +90,7 @@ fn engine() -> Engine {
         policies.apis.insert(ObjectName::new("speech", "transcripts"), Ok(Arc::new(api())));
     });
     index.reset(vec![record()]);
+    gate.permit(AT.since_boot + Duration::from_secs(30));
     for kind in Watched::ALL {
         gate.listed(kind, AT.since_boot);
     }

@@ -44,6 +44,7 @@ fn bearer(seed: u8) -> (&'static str, String) {
 
 fn engine(index: Arc<Index>) -> Engine {
     let gate = Gate::new(Duration::from_secs(30));
+    gate.permit(Duration::from_hours(1));
     Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, Duration::from_secs(10)));
     Engine::new(index, Arc::new(gate), pepper())
 }
@@ -394,6 +395,14 @@ fn a_silent_watch_closes_the_gate_and_news_open_it() {
     assert_eq!(code(&engine, &Ask { monotonic: 41, ..Ask::default() }), Some(Code::Unavailable));
     Watched::ALL.into_iter().for_each(|kind| engine.gate.heard(kind, Duration::from_secs(41)));
     assert_eq!(code(&engine, &Ask { monotonic: 41, ..Ask::default() }), None);
+}
+
+#[test]
+fn a_permit_is_looked_at_for_every_request() {
+    let engine = engine_with(record(|_| {}));
+    engine.gate.permit(Duration::from_secs(20));
+    assert_eq!(code(&engine, &Ask { monotonic: 19, ..Ask::default() }), None);
+    assert_eq!(code(&engine, &Ask { monotonic: 20, ..Ask::default() }), Some(Code::Unavailable));
 }
 
 #[test]
