@@ -30,6 +30,7 @@ use support::nginx::Nginx;
 #[path = "../tests/it/support"]
 #[expect(dead_code, clippy::panic, reason = "the tests use the rest, and it says what is wrong by panicking")]
 mod support {
+    pub(crate) mod accounts;
     pub(crate) mod apply;
     pub(crate) mod backend;
     pub(crate) mod cluster;

@@ -8,6 +8,7 @@ mod architecture;
 mod controller;
 mod harness;
 mod nginx;
+mod rbac;
 mod resources;
 mod support;
 mod tenancy;

@@ -1,6 +1,7 @@
 //! What tests of whole processes share. Everything here panics with a sentence when it cannot do its work,
 //! and cleans up when it is dropped.
 
+pub(crate) mod accounts;
 pub(crate) mod apiserver;
 pub(crate) mod apply;
 pub(crate) mod backend;

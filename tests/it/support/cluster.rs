@@ -14,13 +14,17 @@ const HINT: &str = "run the tests with `make test` or `tests/cluster/run.sh carg
 
 /// A client of the cluster that KUBECONFIG names.
 pub(crate) async fn client() -> Client {
-    let kubeconfig = Kubeconfig::from_env()
-        .unwrap_or_else(|error| panic!("reading the file that KUBECONFIG names: {error}; {HINT}"))
-        .unwrap_or_else(|| panic!("KUBECONFIG is not set, so there is no API server to test against; {HINT}"));
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+    let config = Config::from_custom_kubeconfig(kubeconfig(), &KubeConfigOptions::default())
         .await
         .unwrap_or_else(|error| panic!("reading KUBECONFIG: {error}; {HINT}"));
     Client::try_from(config).expect("a kubeconfig of the test cluster makes a client")
+}
+
+/// What KUBECONFIG names.
+pub(crate) fn kubeconfig() -> Kubeconfig {
+    Kubeconfig::from_env()
+        .unwrap_or_else(|error| panic!("reading the file that KUBECONFIG names: {error}; {HINT}"))
+        .unwrap_or_else(|| panic!("KUBECONFIG is not set, so there is no API server to test against; {HINT}"))
 }
 
 /// A namespace of the test's own; deleted, with everything in it, when it is dropped.

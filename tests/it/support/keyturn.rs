@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
+use super::accounts;
 use super::cluster::Namespace;
 use super::http::HttpClient;
 use super::ports;
@@ -33,24 +34,19 @@ impl Keyturn {
         Self::start("verifier", namespace, &[])
     }
 
-    /// `keyturn ROLE` with these further arguments.
+    /// `keyturn ROLE` with these further arguments, under an account with the rights of `config/rbac`.
     pub(crate) fn start(role: &str, namespace: &Namespace, further: &[&str]) -> Self {
         let only = format!("--namespace={}", namespace.name());
         let own = format!("--operator-namespace={}", namespace.name());
         let arguments: Vec<&str> = [only.as_str(), &own].into_iter().chain(further.iter().copied()).collect();
-        Self::spawn(role, Command::new(PROGRAM), &arguments)
+        Self::start_as(role, &accounts::in_namespace(namespace.name(), role), &arguments)
     }
 
-    /// `keyturn ROLE` for a whole cluster, under the account of that kubeconfig.
+    /// `keyturn ROLE` under the account of that kubeconfig; for a whole cluster, unless told otherwise.
     pub(crate) fn start_as(role: &str, kubeconfig: &Path, further: &[&str]) -> Self {
-        let mut command = Command::new(PROGRAM);
-        command.env("KUBECONFIG", kubeconfig);
-        Self::spawn(role, command, further)
-    }
-
-    fn spawn(role: &str, mut command: Command, further: &[&str]) -> Self {
         let (auth, health) = (ports::free(), ports::free());
-        command.arg(role).arg(format!("--health-listen={health}"));
+        let mut command = Command::new(PROGRAM);
+        command.env("KUBECONFIG", kubeconfig).arg(role).arg(format!("--health-listen={health}"));
         if role != "controller" {
             command.arg(format!("--auth-listen={auth}"));
         }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use secrecy::SecretString;
 
+use super::accounts::log_in;
 use super::process::{Process, Signal, scratch, tool};
 use super::root;
 use super::wait::eventually;
@@ -47,14 +47,8 @@ impl OwnCluster {
     /// A kubeconfig that logs in as a ServiceAccount, by a token.
     pub(crate) fn account(&self, namespace: &str, name: &str) -> PathBuf {
         let token = self.kubectl(&["create", "token", name, "--namespace", namespace]);
-        let mut kubeconfig = self.kubeconfig();
-        for user in &mut kubeconfig.auth_infos {
-            user.auth_info =
-                Some(AuthInfo { token: Some(SecretString::from(token.trim().to_owned())), ..AuthInfo::default() });
-        }
         let file = scratch(&format!("{name}.kubeconfig"));
-        let text = serde_json::to_string(&kubeconfig).expect("a kubeconfig can be written");
-        std::fs::write(&file, text).unwrap_or_else(|error| panic!("writing {}: {error}", file.display()));
+        log_in(self.kubeconfig(), token.trim(), &file);
         file
     }
 
