@@ -20,7 +20,9 @@ use jiff::Timestamp;
 use keyturn::core::address::AddressSet;
 use keyturn::core::digest::{Digest, Pepper};
 use keyturn::core::key::{Environment, KeyFormat};
-use keyturn::core::policy::{Api, Credential, Key, ObjectName, Preflight, RateLimit, Schedule, Tier, Unmatched};
+use keyturn::core::policy::{
+    Api, Credential, Delivery, Key, ObjectName, Preflight, RateLimit, Schedule, Tier, Unmatched,
+};
 use keyturn::core::query::Query;
 use keyturn::core::rotation::VersionState;
 use keyturn::core::route::{Route, Routes};
@@ -98,6 +100,7 @@ fn api() -> Api {
         default_schedule: Schedule::default(),
         expires_after: None,
         default_scopes: vec![],
+        reversible_revocation: false,
         routes: Routes::build(routes).unwrap(),
         unmatched: Unmatched::Deny,
         preflight: Preflight::Pass,
@@ -128,6 +131,7 @@ fn record(at: usize, digest: Digest) -> KeyRecord {
         rotation: Schedule::default(),
         rotation_request: None,
         secret_name: Arc::clone(&name.name),
+        delivery: Delivery::Retain,
         not_yet_supported: vec![],
     };
     let version = KeyVersion { number: 1, digest, state: VersionState::Current, not_after: None };

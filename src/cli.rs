@@ -84,12 +84,10 @@ async fn controller(common: Common) -> Result<(), Error> {
     let shutdown = shutdown::token()?;
     let (client, operator_namespace) = (client().await?, common.operator_namespace());
     let controller = controller::Controller::new();
-    let health = Health {
-        metrics: Arc::new(Metrics::new()),
-        missing: Box::new(controller.missing()),
-        measure: Box::new(|_| {}),
-    };
-    let reconciling = controller.run(client, common.namespace(), operator_namespace, shutdown.clone());
+    let metrics = Arc::new(Metrics::new());
+    let health =
+        Health { metrics: Arc::clone(&metrics), missing: Box::new(controller.missing()), measure: Box::new(|_| {}) };
+    let reconciling = controller.run(client, metrics, common.namespace(), operator_namespace, shutdown.clone());
     health::beside(common.health_listen, health, reconciling).await
 }
 
@@ -111,8 +109,9 @@ async fn all(common: Common, judging: options::Judging) -> Result<(), Error> {
     let mut health = verifier.health();
     let (verifying, reconciling) = (health.missing, controller.missing());
     health.missing = Box::new(move || verifying().into_iter().chain(reconciling()).collect());
+    let metrics = Arc::clone(&health.metrics);
     let both = async {
-        let reconciling = controller.run(client, common.namespace(), operator_namespace, shutdown.clone());
+        let reconciling = controller.run(client, metrics, common.namespace(), operator_namespace, shutdown.clone());
         tokio::try_join!(reconciling, verifier.run(shutdown.clone())).map(drop)
     };
     health::beside(common.health_listen, health, Box::pin(both)).await

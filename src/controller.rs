@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use crate::metrics::Metrics;
 use crate::resources::ApiKey;
 use crate::resources::names::CONTROLLER_MANAGER;
 use crate::telemetry::chain;
@@ -55,6 +56,7 @@ fn post_params() -> PostParams {
 /// What the controller works with.
 pub struct Options {
     pub client: Client,
+    pub metrics: Arc<Metrics>,
     /// The only namespace to look after; `None` for all.
     pub namespace: Option<String>,
     /// Where Keyturn's own objects are.
@@ -75,7 +77,7 @@ pub enum Error {
 /// # Errors
 /// When there is no pepper that could be used.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Error> {
-    let Options { client, namespace, operator_namespace, ready } = options;
+    let Options { client, metrics, namespace, operator_namespace, ready } = options;
     let scope = Scope::new(namespace);
     let Some(pepper) = shutdown.run_until_cancelled(pepper::ensure(&client, &scope, &operator_namespace)).await else {
         return Ok(());
@@ -95,6 +97,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         client,
+        metrics,
         pepper,
         policies: Arc::clone(&policies),
         secrets: Arc::clone(&secrets),

@@ -9,6 +9,7 @@ pub mod enforced;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod grant;
+pub mod handover;
 pub mod key;
 pub mod lifecycle;
 pub mod owner;

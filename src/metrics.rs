@@ -23,6 +23,7 @@ pub struct Metrics {
     duration: Histogram,
     keys: Gauge,
     watch_age: Family<WatchLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    key_events: Family<EventLabels, Counter>,
 }
 
 /// Namespace and name of an API that exists. The label takes its values from custom resources only, so no
@@ -47,6 +48,11 @@ struct WatchLabels {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct EventLabels {
+    reason: String,
+}
+
 impl Metrics {
     #[must_use]
     pub fn new() -> Self {
@@ -61,9 +67,11 @@ impl Metrics {
         let watch_age = Family::default();
         let help = "Time since the last list, event or bookmark, by kind";
         registry.register_with_unit("watch_age", help, Unit::Seconds, watch_age.clone());
+        let key_events = Family::default();
+        registry.register("key_events", "Events told about keys, by reason", key_events.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", version);
-        Self { registry, verdicts, duration, keys, watch_age }
+        Self { registry, verdicts, duration, keys, watch_age, key_events }
     }
 
     /// Counts one verdict. `code` is `ALLOWED` or the code of a denial.
@@ -80,6 +88,11 @@ impl Metrics {
     /// How long ago a kind's watch last said anything.
     pub fn set_watch_age(&self, kind: &'static str, age: Duration) {
         self.watch_age.get_or_create(&WatchLabels { kind }).set(age.as_secs_f64());
+    }
+
+    /// Counts one event about a key, by its reason in CamelCase, such as `RotationDue`.
+    pub fn told(&self, reason: &str) {
+        self.key_events.get_or_create(&EventLabels { reason: reason.to_owned() }).inc();
     }
 
     /// Everything, as [`CONTENT_TYPE`].
@@ -109,6 +122,7 @@ mod tests {
         metrics.judged(ApiLabel(Some(("speech".into(), "transcripts".into()))), "ALLOWED", Duration::from_nanos(300));
         metrics.judged(ApiLabel::default(), "API_NOT_FOUND", Duration::from_millis(2));
         metrics.set_keys(7);
+        metrics.told("RotationDue");
         metrics.set_watch_age("ApiKey", Duration::from_millis(1500));
         let text = metrics.encode().unwrap();
         for line in [
@@ -117,6 +131,7 @@ mod tests {
             "keyturn_verify_duration_seconds_count 2",
             r#"keyturn_verify_duration_seconds_bucket{le="2.5e-7"} 0"#,
             "keyturn_index_keys 7",
+            r#"keyturn_key_events_total{reason="RotationDue"} 1"#,
             r#"keyturn_watch_age_seconds{kind="ApiKey"} 1.5"#,
             concat!("keyturn_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {

@@ -1,11 +1,14 @@
 //! The controller's part of a process.
 
+use std::sync::Arc;
+
 use kube::Client;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use crate::controller::{self, Options};
+use crate::metrics::Metrics;
 
 /// A controller that is not started yet.
 pub(super) struct Controller {
@@ -28,11 +31,12 @@ impl Controller {
     pub(super) async fn run(
         self,
         client: Client,
+        metrics: Arc<Metrics>,
         namespace: Option<String>,
         operator_namespace: String,
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
-        let options = Options { client, namespace, operator_namespace, ready: self.ready };
+        let options = Options { client, metrics, namespace, operator_namespace, ready: self.ready };
         controller::run(options, shutdown).await.map_err(Error::Controller)
     }
 }

@@ -3,10 +3,12 @@
 
 mod apply;
 mod build;
+mod delivery;
 mod gather;
 mod progress;
 mod publish;
 mod record;
+mod template;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use super::secrets::Secrets;
 use crate::clock;
 use crate::core::digest::Pepper;
 use crate::core::lifecycle::{self, Step};
+use crate::metrics::Metrics;
 use crate::resources::ApiKey;
 use crate::telemetry::chain;
 pub(super) use progress::Progress;
@@ -39,6 +42,7 @@ const RETRY_CONFLICT: Duration = Duration::from_millis(100);
 /// What every reconcile works with.
 pub(super) struct Context {
     pub(super) client: Client,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) recorder: Recorder,
     pub(super) pepper: Pepper,
     pub(super) policies: Arc<Policies>,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::policy::{Api, Key, ObjectName, Policies, Schedule, Tier};
+use super::policy::{Api, Delivery, Key, ObjectName, Policies, Schedule, Tier};
 use super::scope::{Scope, ScopeSet};
 pub use foreign::Foreign;
 
@@ -99,7 +99,8 @@ pub struct Accepted {
     pub scopes: ScopeSet,
     /// The key's own expiry, or its creation plus the API's `expiresAfter`.
     pub expires_at: Option<Timestamp>,
-    /// Key over tier over API, each field by itself.
+    /// Key over tier over API, each field by itself; the interval of a key whose strings do not stay in a Secret
+    /// is its own only.
     pub schedule: Schedule,
 }
 
@@ -163,7 +164,11 @@ pub struct Entitlement {
 pub fn accept(key: &Key, policies: &Policies) -> Result<Accepted, Rejection> {
     let Entitlement { api, tier, scopes } = entitle(key.into(), policies)?;
     let inherited = tier.as_ref().map_or_else(Schedule::default, |tier| tier.schedule);
-    let schedule = key.rotation.or(inherited).or(api.default_schedule);
+    let mut schedule = key.rotation.or(inherited).or(api.default_schedule);
+    // Its strings do not stay where workloads read them: nobody else's schedule rotates it.
+    if key.delivery != Delivery::Retain {
+        schedule.interval = key.rotation.interval;
+    }
     let expires_at = expiry(key.expires_at, key.created_at, &api);
     Ok(Accepted { api, tier, scopes, expires_at, schedule })
 }
@@ -386,6 +391,22 @@ mod tests {
         for (key, interval, grace_period) in [(own, HOUR * 24, HOUR * 3), (key(|_| {}), HOUR * 48, HOUR * 2)] {
             let expected = Schedule { interval: Some(interval), grace_period: Some(grace_period) };
             assert_eq!(accept(&key, &policies).unwrap().schedule, expected);
+        }
+    }
+
+    #[test]
+    fn a_key_whose_strings_do_not_stay_inherits_no_interval() {
+        let policies = policies(Some(api(|api| api.default_schedule.interval = Some(HOUR * 48))));
+        for delivery in [Delivery::Once { ttl: HOUR }, Delivery::Sealed { ttl: HOUR }] {
+            for own in [None, Some(HOUR * 24)] {
+                let key = key(|key| {
+                    key.tier = Some("pro".into());
+                    key.delivery = delivery;
+                    key.rotation.interval = own;
+                });
+                let expected = Schedule { interval: own, grace_period: Some(HOUR) };
+                assert_eq!(accept(&key, &policies).unwrap().schedule, expected);
+            }
         }
     }
 

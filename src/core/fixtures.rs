@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::address::AddressSet;
 use super::key::{Environment, KeyFormat};
-use super::policy::{Api, Key, ObjectName, Preflight, Schedule, Unmatched};
+use super::policy::{Api, Delivery, Key, ObjectName, Preflight, Schedule, Unmatched};
 use super::route::Routes;
 
 /// The key speech/ci of the API speech/transcripts, created at the epoch.
@@ -27,6 +27,7 @@ pub(crate) fn key() -> Key {
         rotation: Schedule::default(),
         rotation_request: None,
         secret_name: "ci".into(),
+        delivery: Delivery::Retain,
         not_yet_supported: vec![],
     }
 }
@@ -42,6 +43,7 @@ pub(crate) fn api() -> Api {
         default_schedule: Schedule::default(),
         expires_after: None,
         default_scopes: vec![],
+        reversible_revocation: false,
         routes: Routes::default(),
         unmatched: Unmatched::RequireKey,
         preflight: Preflight::Pass,

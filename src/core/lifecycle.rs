@@ -8,7 +8,9 @@
 //! Minting and rotating make before they break: stage the string beside, make its digest known, wait until
 //! every verifier knows it, put the string into the Secret, only then begin the old version's grace.
 
+mod delivery;
 mod outcome;
+mod revocation;
 #[cfg(test)]
 mod simulation;
 mod world;
@@ -19,10 +21,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::acceptance::{Accepted, Reason, Rejection};
-use super::policy::{Key, RotationRequest};
+use super::handover::Handover;
+use super::policy::{Delivery, Key, RotationRequest};
 use super::rotation::{self, Version, VersionState};
 pub use outcome::{Cause, Event, Plan, Report, SecretState, State, Step};
-pub use world::{Minted, MovedSecret, Record, Revocation, Secret, StagedSecret, World};
+pub use world::{Minted, MovedSecret, Obstacle, Record, Revocation, SealedString, Secret, StagedSecret, World};
 
 /// How long a rotation waits for a verifier that lives but does not catch up.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -43,21 +46,27 @@ pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
 }
 
 fn next_step(world: &World<'_>, now: Timestamp) -> Option<Step> {
-    if is_revoked(world) {
-        return finish_revocation(world, now);
+    if let Some(step) = revocation::record(world, now) {
+        return Some(step);
+    }
+    if revocation::is_permanent(world) {
+        return revocation::remove_strings(world);
     }
     let accepted = world.acceptance.as_ref().ok();
-    if let Some(step) = settle_graces(world, accepted, now) {
-        return Some(step);
+    let ended = settle_graces(world, accepted, now);
+    let ended = ended.or_else(|| delivery::settle(world, now)).or_else(|| delivery::remove(world));
+    // A key that can be brought back keeps what it has, and gets nothing new.
+    if ended.is_some() || revocation::is_revoked(world) {
+        return ended;
     }
     // Nothing is minted or moved while the key is not accepted, or once it has expired.
     let accepted = accepted.filter(|accepted| !has_expired(accepted, now))?;
     if let Some(staged) = world.record.versions.staged() {
         return finish_staged(world, accepted, staged, now);
     }
-    // Somebody else has the name: a string would have nowhere to go.
-    if world.secret == Secret::Foreign {
-        return None;
+    // A string would have nowhere to go.
+    if world.obstacle.is_some() || (world.secret == Secret::Foreign && !world.key.delivery.is_sealed()) {
+        return delete_useless(world);
     }
     if let Some(step) = mint_missing(world, accepted, now) {
         return Some(step);
@@ -70,23 +79,6 @@ fn next_step(world: &World<'_>, now: Timestamp) -> Option<Step> {
         return Some(stage(world, accepted, Some(cause), now));
     }
     delete_leftover(world)
-}
-
-/// Permanent: the record first, so that un-revoking is refused from then on; then every string goes.
-fn finish_revocation(world: &World<'_>, now: Timestamp) -> Option<Step> {
-    if world.record.revocation.is_none() {
-        let revocation = Some(Revocation { at: now, reversible: false });
-        let record =
-            Record { revocation, versions: world.record.versions.clone().abandon_staged(), ..world.record.clone() };
-        return Some(Step::Record { record, event: Some(Event::Revoked) });
-    }
-    if let Some(step) = delete_leftover(world) {
-        return Some(step);
-    }
-    if matches!(world.secret, Secret::Ours { .. }) {
-        return Some(Step::DeleteSecret { name: Arc::clone(&world.key.secret_name) });
-    }
-    delete_moved(world)
 }
 
 fn settle_graces(world: &World<'_>, accepted: Option<&Accepted>, now: Timestamp) -> Option<Step> {
@@ -109,43 +101,75 @@ fn settle_graces(world: &World<'_>, accepted: Option<&Accepted>, now: Timestamp)
 /// Steps 3 to 5 for a version that is known to verifiers but not yet current.
 fn finish_staged(world: &World<'_>, accepted: &Accepted, staged: &Version, now: Timestamp) -> Option<Step> {
     let number = staged.number;
+    if !staged.is_in_secret() {
+        return Some(match await_verifiers(world, number) {
+            // What can be read from a Secret must be accepted, and the current string soon is no more.
+            Ok(behind) => delete_secret(world).unwrap_or_else(|| promote(world, accepted, staged, behind, now)),
+            Err(at_most) => Step::AwaitVerifiers { at_most },
+        });
+    }
     if world.secret.is_in_order_for(number) {
-        return Some(promote(world, accepted, staged, now));
+        return Some(promote(world, accepted, staged, None, now));
     }
     let kept = world.staged.iter().any(|kept| kept.number == number && kept.digest == Some(staged.digest));
-    if !kept && !is_kept(world, number) {
+    // Nobody has read it, and it is to be in no Secret any more.
+    let unwanted = world.key.delivery.is_sealed();
+    if unwanted && !is_kept(world, number) && world.record.versions.current().is_none() {
+        // Until there is another, it is the only one that is accepted.
+        return if world.obstacle.is_none() { mint_missing(world, accepted, now) } else { None };
+    }
+    if (!kept || unwanted) && !is_kept(world, number) {
         let versions = world.record.versions.clone().abandon_staged();
-        let event = Some(Event::StagedLost { number });
+        let event = (!kept).then_some(Event::StagedLost { number });
         return Some(Step::Record { record: Record { versions, ..world.record.clone() }, event });
     }
-    if world.secret == Secret::Foreign {
+    if world.secret == Secret::Foreign || world.obstacle.is_some() {
         return None;
     }
-    if world.known_to_verifiers {
-        return Some(Step::Publish { number, event: None });
-    }
-    let at_most = LONGEST_WAIT.saturating_sub(world.waited);
-    if at_most.is_zero() {
-        return Some(Step::Publish { number, event: Some(Event::VerifiersBehind { number }) });
-    }
-    Some(Step::AwaitVerifiers { at_most })
+    Some(match await_verifiers(world, number) {
+        Err(at_most) => Step::AwaitVerifiers { at_most },
+        Ok(_) if world.secret.is_fixed() => Step::DeleteSecret { name: Arc::clone(&world.key.secret_name) },
+        Ok(event) => Step::Publish { number, event },
+    })
 }
 
-fn promote(world: &World<'_>, accepted: &Accepted, staged: &Version, now: Timestamp) -> Step {
+/// Step 3: what to tell when it is over, or how much longer it may take.
+fn await_verifiers(world: &World<'_>, number: u32) -> Result<Option<Event>, Duration> {
+    let left = LONGEST_WAIT.saturating_sub(world.waited);
+    match (world.known_to_verifiers, left.is_zero()) {
+        (true, _) => Ok(None),
+        (false, true) => Ok(Some(Event::VerifiersBehind { number })),
+        (false, false) => Err(left),
+    }
+}
+
+fn promote(world: &World<'_>, accepted: &Accepted, staged: &Version, event: Option<Event>, now: Timestamp) -> Step {
     let number = staged.number;
     let first = world.record.last_rotated_at.is_none();
     // A request that was edited away meanwhile leaves the grace to what is said for all rotations.
     let grace = grace_after(world, accepted, staged.request.as_deref());
     let grace = grace.or_else(|| grace_after(world, accepted, None)).unwrap_or_default();
+    // A scheduled version waits for as long as it takes: nobody knows that there is one to fetch.
+    let expected = first || staged.request.is_some();
+    let until = world.key.delivery.ttl().filter(|_| expected);
+    let until = until.map(|ttl| rotation::after(rotation::next_whole_second(now), ttl));
+    let versions = world.record.versions.clone().promote(now, grace, accepted.expires_at);
+    let versions = versions.hand_over(|version| match &version.handover {
+        Some(Handover::InSecret { .. }) if version.number == number => Some(Handover::InSecret { until }),
+        // Its successor stands in its place.
+        Some(Handover::InSecret { .. }) => Some(Handover::Done),
+        unchanged => unchanged.clone(),
+    });
+    let secret_name = world.record.secret_name.as_ref().unwrap_or(&world.key.secret_name);
     let record = Record {
-        versions: world.record.versions.clone().promote(now, grace, accepted.expires_at),
+        versions,
         rotation_request: staged.request.clone().or_else(|| world.record.rotation_request.clone()),
         // As it will be read back: what is computed from it must not change by being stored.
         last_rotated_at: Some(rotation::next_whole_second(now)),
-        secret_name: world.record.secret_name.clone().or_else(|| Some(Arc::clone(&world.key.secret_name))),
+        secret_name: staged.is_in_secret().then(|| Arc::clone(secret_name)),
         ..world.record.clone()
     };
-    let event = if first { Event::Minted { number } } else { Event::Rotated { number } };
+    let event = event.unwrap_or(if first { Event::Minted { number } } else { Event::Rotated { number } });
     Step::Record { record, event: Some(event) }
 }
 
@@ -155,25 +179,28 @@ fn mint_missing(world: &World<'_>, accepted: &Accepted, now: Timestamp) -> Optio
         let rotated_without_grace = world.record.last_rotated_at.map(|_| Cause::Request);
         return Some(stage(world, accepted, rotated_without_grace, now));
     };
-    (!is_kept(world, current.number)).then(|| stage(world, accepted, Some(Cause::SecretLost), now))
+    let lost = current.is_in_secret() && !is_kept(world, current.number) && !is_copied(world, current);
+    lost.then(|| stage(world, accepted, Some(Cause::SecretLost), now))
 }
 
 fn cause_to_rotate(world: &World<'_>, accepted: &Accepted, now: Timestamp) -> Option<Cause> {
     if open_request(world).is_some() {
         return Some(Cause::Request);
     }
-    let due = rotation_due(world.key, accepted, &world.record)?;
+    // Nobody could open what is sealed to a key that was meant for another string.
+    let due = rotation_due(world.key, accepted, &world.record).filter(|_| !world.key.delivery.is_sealed())?;
     (now >= due).then_some(Cause::Schedule)
 }
 
 /// Steps 1 and 2.
 fn stage(world: &World<'_>, accepted: &Accepted, cause: Option<Cause>, now: Timestamp) -> Step {
     let number = world.record.versions.next_number();
-    let Some((staged, minted)) = world.staged.iter().find_map(|staged| Some((staged, staged.fresh.as_ref()?))) else {
+    let Some((number, minted, handover)) = fresh(world, now) else {
         // What an interrupted run left behind: nobody knows its string, and its name is needed.
         let left = world.staged.iter().find(|staged| staged.number >= number);
         return match left {
             Some(left) => Step::DeleteStaged { number: left.number },
+            None if world.key.delivery.is_sealed() => Step::Seal { number },
             None => Step::Stage { number },
         };
     };
@@ -183,7 +210,7 @@ fn stage(world: &World<'_>, accepted: &Accepted, cause: Option<Cause>, now: Time
     let request = request.map(|request| Arc::clone(&request.id));
     let grace = grace_after(world, accepted, request.as_deref()).unwrap_or_default();
     let version = Version {
-        number: staged.number,
+        number,
         digest: minted.digest,
         pepper: Arc::clone(&minted.pepper),
         start: Arc::clone(&minted.start),
@@ -192,18 +219,33 @@ fn stage(world: &World<'_>, accepted: &Accepted, cause: Option<Cause>, now: Time
         not_after: None,
         superseded_at: None,
         request,
+        handover,
     };
-    let before = world.record.versions.clone().settle(now, accepted.expires_at, |_| None);
+    let before = world.record.versions.clone().abandon_staged().settle(now, accepted.expires_at, |_| None);
     let versions = before.clone().stage(version, grace);
     let cut = before.iter().find(|old| old.is_accepted(now) && versions.by_number(old.number).is_none());
     let event = match (cut, cause) {
         (Some(cut), _) => Some(Event::GraceCut { number: cut.number }),
-        (None, Some(cause)) => Some(Event::RotationStarted { number: staged.number, cause }),
+        (None, Some(cause)) => Some(Event::RotationStarted { number, cause }),
         // Of the first version people hear when it is there.
         (None, None) => None,
     };
     let id = world.record.id.clone().or_else(|| Some(Arc::clone(&minted.id)));
     Step::Record { record: Record { id, versions, ..world.record.clone() }, event }
+}
+
+/// What this very run has minted for the next version, and how it is handed over.
+fn fresh<'w>(world: &'w World<'_>, now: Timestamp) -> Option<(u32, &'w Minted, Option<Handover>)> {
+    if let Delivery::Sealed { ttl } = world.key.delivery {
+        let next = world.record.versions.next_number();
+        let sealed = world.sealed.as_ref().filter(|sealed| sealed.number == next)?;
+        let until = rotation::after(rotation::next_whole_second(now), ttl);
+        let handover = Handover::Sealed { text: Arc::clone(&sealed.text), until };
+        return Some((sealed.number, &sealed.minted, Some(handover)));
+    }
+    let (number, minted) = world.staged.iter().find_map(|staged| Some((staged.number, staged.fresh.as_ref()?)))?;
+    let handover = (world.key.delivery != Delivery::Retain).then_some(Handover::InSecret { until: None });
+    Some((number, minted, handover))
 }
 
 /// Step 6, and what interrupted runs left behind.
@@ -212,10 +254,25 @@ fn delete_leftover(world: &World<'_>) -> Option<Step> {
     Some(Step::DeleteStaged { number: left.number })
 }
 
+/// What was staged for nothing, while the current string may be kept beside.
+fn delete_useless(world: &World<'_>) -> Option<Step> {
+    let current = world.record.versions.current().map(|current| current.digest);
+    let useless = world.staged.iter().find(|staged| current.is_none() || staged.digest != current)?;
+    Some(Step::DeleteStaged { number: useless.number })
+}
+
 /// Puts right what was changed by hand, and follows a new name or data key with the same string.
 fn maintain_secret(world: &World<'_>) -> Option<Step> {
-    let current = world.record.versions.current()?;
-    if !world.secret.is_in_order_for(current.number) {
+    let current = world.record.versions.current().filter(|current| current.is_in_secret())?;
+    // Where strings go into Secrets no more, one stays under its old name instead.
+    if world.secret == Secret::Foreign {
+        return None;
+    }
+    if world.secret.is_fixed() && current.handover.is_none() {
+        return Some(delivery::remake(world, current));
+    }
+    // What is handed over once is not copied anywhere for the sake of its looks.
+    if !world.secret.is_in_order_for(current.number) && !world.secret.is_fixed() {
         let number = current.number;
         let moved = world.secret == Secret::Absent;
         return Some(Step::Publish { number, event: (!moved).then_some(Event::SecretCorrected { number }) });
@@ -230,6 +287,13 @@ fn maintain_secret(world: &World<'_>) -> Option<Step> {
     None
 }
 
+/// Every Secret that holds strings, one after the other.
+fn delete_secret(world: &World<'_>) -> Option<Step> {
+    let ours = matches!(world.secret, Secret::Ours { .. });
+    let present = ours.then(|| Step::DeleteSecret { name: Arc::clone(&world.key.secret_name) });
+    present.or_else(|| delete_moved(world))
+}
+
 fn delete_moved(world: &World<'_>) -> Option<Step> {
     let moved = world.moved_secrets.first()?;
     Some(Step::DeleteSecret { name: Arc::clone(&moved.name) })
@@ -240,6 +304,11 @@ fn is_kept(world: &World<'_>, number: u32) -> bool {
     world.secret.holds(number) || world.moved_secrets.iter().any(|moved| moved.holds.contains(&number))
 }
 
+/// Whether the string of this version stands in one of its staged Secrets.
+fn is_copied(world: &World<'_>, version: &Version) -> bool {
+    world.staged.iter().any(|staged| staged.digest == Some(version.digest))
+}
+
 /// A request in the manifest that has not been answered.
 fn open_request<'a>(world: &World<'a>) -> Option<&'a RotationRequest> {
     let request = world.key.rotation_request.as_ref()?;
@@ -248,10 +317,6 @@ fn open_request<'a>(world: &World<'a>) -> Option<&'a RotationRequest> {
 
 fn grace_after(world: &World<'_>, accepted: &Accepted, successor_request: Option<&str>) -> Option<Duration> {
     rotation::grace(successor_request, world.key.rotation_request.as_ref(), &accepted.schedule)
-}
-
-fn is_revoked(world: &World<'_>) -> bool {
-    world.key.revoked || world.record.revocation.is_some_and(|revocation| !revocation.reversible)
 }
 
 fn has_expired(accepted: &Accepted, now: Timestamp) -> bool {
@@ -268,13 +333,14 @@ fn rotation_due(key: &Key, accepted: &Accepted, record: &Record) -> Option<Times
 
 fn report(world: &World<'_>, record: &Record, now: Timestamp) -> Report {
     let accepted = world.acceptance.as_ref();
-    let revoked = is_revoked(world);
+    let revoked = revocation::is_revoked(world);
     let expires_at = accepted.ok().and_then(|accepted| accepted.expires_at);
     let expired = accepted.is_ok_and(|accepted| has_expired(accepted, now));
-    let taken = !revoked && !expired && world.secret == Secret::Foreign;
+    let current = record.versions.current();
+    // A string that was handed over works on without a Secret.
+    let taken = !revoked && !expired && current.is_none_or(Version::is_in_secret) && needs_taken_name(world, now);
     let accepted =
         accepted.map(|_| ()).map_err(Clone::clone).and_then(|()| if taken { Err(name_taken(world)) } else { Ok(()) });
-    let current = record.versions.current();
     let state = if revoked {
         State::Revoked
     } else if accepted.is_err() {
@@ -290,13 +356,8 @@ fn report(world: &World<'_>, record: &Record, now: Timestamp) -> Report {
     } else {
         State::Pending
     };
-    let secret = match (&world.secret, current) {
-        _ if revoked => SecretState::Deleted,
-        (Secret::Foreign, _) => SecretState::NameTaken,
-        (_, None) => SecretState::Pending,
-        (_, Some(current)) if is_kept(world, current.number) => SecretState::Synced,
-        _ => SecretState::Lost,
-    };
+    let alive = world.acceptance.as_ref().ok().filter(|_| !revoked && !expired);
+    let secret = delivery::report(world, record, alive, now);
     let next_rotation_at = match state {
         State::Active | State::Rotating => {
             world.acceptance.as_ref().ok().and_then(|accepted| rotation_due(world.key, accepted, record))
@@ -314,17 +375,30 @@ fn name_taken(world: &World<'_>) -> Rejection {
     Rejection::new(Reason::SecretNameTaken, message)
 }
 
+/// Whether a string has nowhere to go because somebody else's Secret has the name.
+fn needs_taken_name(world: &World<'_>, now: Timestamp) -> bool {
+    if world.secret != Secret::Foreign || world.key.delivery.is_sealed() {
+        return false;
+    }
+    let versions = &world.record.versions;
+    let wanted = || world.acceptance.as_ref().is_ok_and(|accepted| cause_to_rotate(world, accepted, now).is_some());
+    versions.staged().is_some() || versions.current().is_none_or(Version::is_in_secret) || wanted()
+}
+
 fn next_look(world: &World<'_>, record: &Record, now: Timestamp) -> Option<Timestamp> {
-    if is_revoked(world) {
+    if revocation::is_permanent(world) {
         return None;
     }
     let alive = world.acceptance.as_ref().ok().filter(|accepted| !has_expired(accepted, now));
-    let taken = (alive.is_some() && world.secret == Secret::Foreign).then(|| rotation::after(now, TAKEN_NAME_POLL));
+    let alive = alive.filter(|_| !revocation::is_revoked(world));
+    let taken = alive.is_some() && needs_taken_name(world, now);
     let instants = [
         record.versions.next_grace_end(),
+        delivery::next_end(record),
+        delivery::overdue_at(record),
         alive.and_then(|accepted| accepted.expires_at),
         alive.and_then(|accepted| rotation_due(world.key, accepted, record)),
-        taken,
+        taken.then(|| rotation::after(now, TAKEN_NAME_POLL)),
     ];
     instants.into_iter().flatten().filter(|at| *at > now).min()
 }

@@ -66,8 +66,37 @@ pub struct Key {
     pub rotation_request: Option<RotationRequest>,
     /// Name of the Secret that the string goes into.
     pub secret_name: Arc<str>,
+    pub delivery: Delivery,
     /// Fields in use that this version of Keyturn does not act on yet, such as `spec.credits`.
     pub not_yet_supported: Vec<&'static str>,
+}
+
+/// How the strings of a key reach whoever uses them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Delivery {
+    /// In a Secret that stays.
+    #[default]
+    Retain,
+    /// In a Secret that goes when the string is acknowledged. `ttl`: how long that may take.
+    Once { ttl: Duration },
+    /// In the status, readable by the holder of a private key only, and gone when acknowledged or after `ttl`.
+    Sealed { ttl: Duration },
+}
+
+impl Delivery {
+    #[must_use]
+    pub const fn is_sealed(self) -> bool {
+        matches!(self, Self::Sealed { .. })
+    }
+
+    /// How long a string waits to be acknowledged; `None`: it stays anyway.
+    #[must_use]
+    pub const fn ttl(self) -> Option<Duration> {
+        match self {
+            Self::Retain => None,
+            Self::Once { ttl } | Self::Sealed { ttl } => Some(ttl),
+        }
+    }
 }
 
 /// When a key is rotated and for how long the previous version lives on. `None`: not said here.
@@ -123,6 +152,8 @@ pub struct Api {
     /// Life of a key that names no expiry itself, from its creation.
     pub expires_after: Option<Duration>,
     pub default_scopes: Vec<Scope>,
+    /// Whether a key that is revoked from now on can be brought back.
+    pub reversible_revocation: bool,
     pub routes: Routes,
     pub unmatched: Unmatched,
     pub preflight: Preflight,

@@ -16,6 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::digest::Digest;
+use super::handover::Handover;
 use super::policy::{RotationRequest, Schedule};
 
 /// Versions that a key remembers: retired ones so that they are answered as expired.
@@ -61,6 +62,8 @@ pub struct Version {
     pub superseded_at: Option<Timestamp>,
     /// The rotation request that this version answers.
     pub request: Option<Arc<str>>,
+    /// How its string leaves the cluster again; `None`: it stays in the Secret.
+    pub handover: Option<Handover>,
 }
 
 /// The versions of one key, newest first, at most [`MAX_VERSIONS`].
@@ -195,9 +198,20 @@ impl Versions {
         });
     }
 
+    /// Gives each version the handover that `of` says.
+    #[must_use]
+    pub fn hand_over(mut self, of: impl Fn(&Version) -> Option<Handover>) -> Self {
+        for version in &mut self.0 {
+            version.handover = of(version);
+        }
+        self
+    }
+
     fn retire(&mut self, which: impl Fn(&Version) -> bool) {
         for version in self.0.iter_mut().filter(|version| which(version)) {
             version.state = VersionState::Retired;
+            // Nobody needs it any more.
+            version.handover = version.handover.take().map(|_| Handover::Done);
         }
     }
 
@@ -207,6 +221,12 @@ impl Versions {
 }
 
 impl Version {
+    /// Whether the string belongs in the Secret.
+    #[must_use]
+    pub fn is_in_secret(&self) -> bool {
+        matches!(self.handover, None | Some(Handover::InSecret { .. }))
+    }
+
     fn was_current(&self) -> bool {
         self.state == VersionState::Current || self.superseded_at.is_some()
     }
@@ -287,6 +307,7 @@ mod tests {
             not_after: (state == VersionState::Grace).then(|| at(3_600_000)),
             superseded_at: (state == VersionState::Grace).then(|| at(0)),
             request: None,
+            handover: None,
         }
     }
 
@@ -329,6 +350,23 @@ mod tests {
         use VersionState::{Current, Grace, Retired, Staged};
         let staged = list(&[(2, Current), (1, Grace)]).stage(version(3, Staged), Duration::ZERO);
         assert_eq!(states(&staged), [(3, Staged), (2, Retired), (1, Retired)]);
+    }
+
+    #[test]
+    fn what_is_retired_is_handed_over_no_more() {
+        use VersionState::{Current, Staged};
+        let until = Some(at(0));
+        let handovers = [
+            (None, None),
+            (Some(Handover::InSecret { until }), Some(Handover::Done)),
+            (Some(Handover::Sealed { text: "x".into(), until: at(0) }), Some(Handover::Done)),
+            (Some(Handover::Done), Some(Handover::Done)),
+        ];
+        for (before, after) in handovers {
+            let current = list(&[(1, Current)]).hand_over(|_| before.clone());
+            let staged = current.stage(version(2, Staged), Duration::ZERO);
+            assert_eq!(staged.by_number(1).unwrap().handover, after);
+        }
     }
 
     #[test]

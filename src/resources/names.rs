@@ -22,6 +22,9 @@ pub const APIKEY_NAME_ANNOTATION: &str = "keyturn.dev/apikey";
 /// Label of a staged Secret, `"true"`: the string of a version that is not handed out yet.
 pub const STAGED_LABEL: &str = "keyturn.dev/staged";
 
+/// Annotation of an ApiKey or its Secret: number of the version whose string its reader has.
+pub const DELIVERED_ANNOTATION: &str = "keyturn.dev/delivered";
+
 /// Label of a Lease, `"true"`: its holder judges keys.
 pub const JUDGING_LABEL: &str = "keyturn.dev/judging";
 /// Annotation of a judging process's Lease: the highest ApiKey resourceVersion that it has applied.

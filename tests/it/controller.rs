@@ -5,4 +5,4 @@ mod lifecycle;
 mod mistakes;
 mod rotation;
 mod secrets;
-mod world;
+pub(crate) mod world;

@@ -6,6 +6,7 @@
 mod acceptance;
 mod architecture;
 mod controller;
+mod delivery;
 mod harness;
 mod nginx;
 mod rbac;

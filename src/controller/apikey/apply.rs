@@ -9,12 +9,14 @@ use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, ResourceExt as _};
 
 use super::gather::{HeldSecret, HeldStaged, Observed};
-use super::{Context, build, gather, publish};
+use super::{Context, build, delivery, gather, publish};
 use crate::controller::post_params;
-use crate::core::key;
-use crate::core::lifecycle::{Minted, Report, Step};
+use crate::core::acceptance::Accepted;
+use crate::core::key::{self, PlainKey};
+use crate::core::lifecycle::{Minted, Report, SealedString, Step};
+use crate::core::policy::Key;
 use crate::entropy::{self, EntropyError};
-use crate::resources::names::staged_secret;
+use crate::seal::{Label, PublicKeyError, SealError};
 
 #[derive(Debug, thiserror::Error)]
 pub(in crate::controller) enum Error {
@@ -32,6 +34,10 @@ pub(in crate::controller) enum Error {
     Gather(#[from] gather::Error),
     #[error("the string of version {0} is gone")]
     StringGone(u32),
+    #[error("sealing to spec.secret.sealTo")]
+    SealTo(#[source] PublicKeyError),
+    #[error("sealing the string")]
+    Seal(#[source] SealError),
 }
 
 impl Error {
@@ -42,7 +48,7 @@ impl Error {
             | Self::Replace { source, .. }
             | Self::Delete { source, .. }
             | Self::Status(source) => source,
-            Self::Entropy(_) | Self::Gather(_) | Self::StringGone(_) => return false,
+            Self::Entropy(_) | Self::Gather(_) | Self::StringGone(_) | Self::SealTo(_) | Self::Seal(_) => return false,
         };
         // Reason AlreadyExists and a failed precondition come with the same code.
         matches!(source, kube::Error::Api(status) if status.code == 409)
@@ -58,6 +64,8 @@ pub(super) async fn apply(
 ) -> Result<(), Error> {
     match step {
         Step::Stage { number } => stage(context, observed, number, now).await,
+        Step::Seal { number } => seal(context, observed, number, now),
+        Step::KeepBeside { number } => keep_beside(context, observed, number).await,
         Step::Record { record, event } => {
             observed.record = record;
             // What is stored is about to be something that no verifier has seen.
@@ -81,6 +89,13 @@ pub(super) async fn apply(
 /// Step 1: a string of its own, in a Secret that nobody reads yet.
 async fn stage(context: &Context, observed: &mut Observed, number: u32, now: Timestamp) -> Result<(), Error> {
     let (Ok(key), Ok(accepted)) = (&observed.key, &observed.acceptance) else { return Ok(()) };
+    let (string, minted) = mint(context, key, accepted, now)?;
+    let wanted = HeldSecret(build::staged(&observed.object, key, number, &string));
+    create_staged(context, observed, number, &wanted, Some(minted)).await
+}
+
+/// A string of its own and what it brings into the status.
+fn mint(context: &Context, key: &Key, accepted: &Accepted, now: Timestamp) -> Result<(PlainKey, Minted), EntropyError> {
     let string = accepted.api.key_format.mint(key.environment, entropy::fill)?;
     let minted = Minted {
         digest: context.pepper.digest(&string),
@@ -89,12 +104,41 @@ async fn stage(context: &Context, observed: &mut Observed, number: u32, now: Tim
         at: now,
         id: key::mint_id(entropy::fill)?.into(),
     };
-    let secrets = observed.secrets(context);
-    let name = staged_secret(&key.uid, number);
+    Ok((string, minted))
+}
+
+/// Step 1 of a key whose strings stand nowhere: nobody has the string until the status is written.
+fn seal(context: &Context, observed: &mut Observed, number: u32, now: Timestamp) -> Result<(), Error> {
+    let (Ok(key), Ok(accepted)) = (&observed.key, &observed.acceptance) else { return Ok(()) };
+    let public = delivery::seal_to(&observed.object).map_err(Error::SealTo)?;
+    let (string, minted) = mint(context, key, accepted, now)?;
+    let key_id = observed.record.id.as_ref().unwrap_or(&minted.id);
+    let text = public.seal(&string, Label { key_id, version: number }).map_err(Error::Seal)?.into();
+    observed.sealed = Some(SealedString { number, minted, text });
+    Ok(())
+}
+
+/// A copy of a string in use, while the Secret that holds it is made anew.
+async fn keep_beside(context: &Context, observed: &mut Observed, number: u32) -> Result<(), Error> {
+    let Ok(key) = &observed.key else { return Ok(()) };
+    let version = observed.record.versions.by_number(number);
+    let string = version.and_then(|version| observed.string_of(context, version)).ok_or(Error::StringGone(number))?;
     let wanted = HeldSecret(build::staged(&observed.object, key, number, &string));
+    create_staged(context, observed, number, &wanted, None).await
+}
+
+async fn create_staged(
+    context: &Context,
+    observed: &mut Observed,
+    number: u32,
+    wanted: &HeldSecret,
+    minted: Option<Minted>,
+) -> Result<(), Error> {
+    let secrets = observed.secrets(context);
+    let name = wanted.0.name_any();
     match secrets.create(&post_params(), &wanted.0).await {
         Ok(created) => {
-            observed.staged.push(HeldStaged { number, secret: HeldSecret(created), minted: Some(minted) });
+            observed.staged.push(HeldStaged { number, secret: HeldSecret(created), minted });
             Ok(())
         }
         // Left behind by an interrupted run: looked at, it will be planned away.
@@ -117,11 +161,6 @@ async fn put_secret(context: &Context, observed: &mut Observed, number: u32) -> 
     let name = key.secret_name.to_string();
     let written = match &observed.secret {
         None => secrets.create(&post_params(), &wanted.0).await.map_err(|source| Error::Create { name, source })?,
-        // The type of a Secret cannot be changed.
-        Some(found) if found.0.type_ != wanted.0.type_ => {
-            delete_exactly(&secrets, &found.0).await.map_err(|source| Error::Delete { name: name.clone(), source })?;
-            secrets.create(&post_params(), &wanted.0).await.map_err(|source| Error::Create { name, source })?
-        }
         Some(found) => {
             let over = HeldSecret(build::over(&found.0, wanted.0.clone()));
             let replaced = secrets.replace(&name, &post_params(), &over.0).await;

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource as _;
 
+use super::template;
 use crate::core::digest::Pepper;
 use crate::core::key::PlainKey;
 use crate::core::policy::Key;
@@ -19,6 +20,8 @@ use crate::resources::names::{
 /// What the Secret of a key holds.
 pub(super) struct Contents<'a> {
     pub(super) id: &'a str,
+    /// What lists may show of the string.
+    pub(super) start: &'a str,
     pub(super) number: u32,
     pub(super) string: &'a PlainKey,
     /// The previous version's string, where the manifest wants it in the Secret during its grace.
@@ -27,20 +30,21 @@ pub(super) struct Contents<'a> {
 
 /// The Secret that workloads mount.
 pub(super) fn secret(object: &ApiKey, key: &Key, pepper: &Pepper, contents: &Contents<'_>) -> Secret {
-    let template = &object.spec.secret;
-    let mut data = BTreeMap::from([
-        (template.key.clone(), bytes(contents.string.expose())),
+    let spec = &object.spec.secret;
+    let mut data = template::data(spec, contents);
+    data.extend([
+        (spec.key.clone(), bytes(contents.string.expose())),
         (SECRET_ID_KEY.to_owned(), bytes(contents.id)),
         (SECRET_VERSION_KEY.to_owned(), bytes(&contents.number.to_string())),
         (SECRET_PROOF_KEY.to_owned(), bytes(&proof(key, pepper, contents))),
     ]);
-    if let (Some(name), Some(previous)) = (&template.previous_key, contents.previous) {
+    if let (Some(name), Some(previous)) = (&spec.previous_key, contents.previous) {
         data.insert(name.clone(), bytes(previous.expose()));
     }
     let mut secret = shell(object, key, key.secret_name.to_string());
-    secret.metadata.labels.get_or_insert_default().extend(template.labels.clone());
-    secret.metadata.annotations.get_or_insert_default().extend(template.annotations.clone());
-    Secret { data: Some(data), type_: Some("Opaque".to_owned()), ..secret }
+    secret.metadata.labels.get_or_insert_default().extend(spec.labels.clone());
+    secret.metadata.annotations.get_or_insert_default().extend(spec.annotations.clone());
+    Secret { data: Some(data), type_: Some(template::type_of(spec).to_owned()), ..secret }
 }
 
 /// The Secret in which a string waits until every verifier knows it. Immutable: it is created and deleted only.
@@ -61,6 +65,11 @@ pub(super) fn is_in_order(found: &Secret, wanted: &Secret) -> bool {
         && found.metadata.owner_references == wanted.metadata.owner_references
         && includes(&found.metadata.labels, &wanted.metadata.labels)
         && includes(&found.metadata.annotations, &wanted.metadata.annotations)
+}
+
+/// Whether what is to change in a Secret cannot be written.
+pub(super) fn is_fixed(found: &Secret, wanted: &Secret) -> bool {
+    found.type_ != wanted.type_ || (found.immutable == Some(true) && !is_in_order(found, wanted))
 }
 
 /// The Secret as it is to be written over one that is there: with its version, so that a change that was not

@@ -6,12 +6,12 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 use zeroize::Zeroize as _;
 
-use super::{Context, build, record};
+use super::{Context, build, delivery, record};
 use crate::clock;
 use crate::core::acceptance::{self, Accepted, Rejection};
 use crate::core::key::PlainKey;
-use crate::core::lifecycle::{self, Minted, MovedSecret, Record, StagedSecret, World};
-use crate::core::policy::Key;
+use crate::core::lifecycle::{self, Minted, MovedSecret, Obstacle, Record, SealedString, StagedSecret, World};
+use crate::core::policy::{Key, Policies};
 use crate::core::rotation::{Version, VersionState};
 use crate::resources::ApiKey;
 use crate::resources::names::staged_secret;
@@ -50,6 +50,10 @@ pub(super) struct Observed {
     pub(super) secret: Option<HeldSecret>,
     pub(super) moved: Vec<HeldSecret>,
     pub(super) staged: Vec<HeldStaged>,
+    /// What this very run has sealed.
+    pub(super) sealed: Option<SealedString>,
+    obstacle: Option<Obstacle>,
+    reversible_revocation: bool,
     pub(super) known_to_verifiers: bool,
     waited: Duration,
 }
@@ -67,6 +71,9 @@ pub(super) async fn gather(context: &Context, object: &ApiKey) -> Result<Observe
         secret: None,
         moved: Vec::new(),
         staged: Vec::new(),
+        sealed: None,
+        obstacle: key.as_ref().ok().and_then(|key| delivery::obstacle(object, key.delivery)),
+        reversible_revocation: key.as_ref().is_ok_and(|key| is_reversible(key, &revision.policies)),
         known_to_verifiers: false,
         waited: context.progress.waited(object, clock::since_boot()),
         key,
@@ -76,10 +83,12 @@ pub(super) async fn gather(context: &Context, object: &ApiKey) -> Result<Observe
     let name = key.secret_name.to_string();
     let mut staged_names: Vec<String> = Vec::new();
     let mut moved_names: Vec<String> = Vec::new();
+    // Somebody may have taken the label away by which it is heard of.
+    moved_names.extend(observed.record.secret_name.as_deref().filter(|other| **other != name).map(Into::into));
     for (other, meta) in context.secrets.of(&key.name.namespace, &key.uid) {
         if meta.staged {
             staged_names.push(other);
-        } else if other != name {
+        } else if other != name && !moved_names.contains(&other) {
             moved_names.push(other);
         }
     }
@@ -101,6 +110,11 @@ pub(super) async fn gather(context: &Context, object: &ApiKey) -> Result<Observe
         observed.take_staged(&secrets, &name).await?;
     }
     Ok(observed)
+}
+
+/// What the API says, also while it says something else that cannot be honoured about this key.
+fn is_reversible(key: &Key, policies: &Policies) -> bool {
+    matches!(policies.apis.get(&key.api), Some(Ok(api)) if api.reversible_revocation)
 }
 
 async fn read(secrets: &Api<Secret>, name: &str) -> Result<Option<HeldSecret>, Error> {
@@ -148,6 +162,10 @@ impl Observed {
                 .map(|moved| MovedSecret { name: moved.0.name_any().into(), holds: self.held_by(context, moved) })
                 .collect(),
             staged: self.staged.iter().map(|staged| look_at_staged(context, staged)).collect(),
+            sealed: self.sealed.clone(),
+            obstacle: self.obstacle.clone(),
+            acknowledged: delivery::acknowledged(&self.object, self.own_secret()),
+            reversible_revocation: self.reversible_revocation,
             known_to_verifiers: self.known_to_verifiers,
             waited: self.waited,
         })
@@ -162,7 +180,15 @@ impl Observed {
         let in_order_for = holds.iter().copied().find(|number| {
             self.wanted_secret(context, key, *number).is_some_and(|wanted| build::is_in_order(&secret.0, &wanted.0))
         });
-        lifecycle::Secret::Ours { holds, in_order_for }
+        let comes = self.record.versions.staged().or_else(|| self.record.versions.current());
+        let wanted = comes.and_then(|version| self.wanted_secret(context, key, version.number));
+        let fixed = wanted.is_some_and(|wanted| build::is_fixed(&secret.0, &wanted.0));
+        lifecycle::Secret::Ours { holds, in_order_for, fixed }
+    }
+
+    /// The Secret of the manifest's name, where it is this key's.
+    pub(super) fn own_secret(&self) -> Option<&Secret> {
+        self.secret.as_ref().map(|secret| &secret.0).filter(|secret| is_ours(secret, self))
     }
 
     /// The Secret as it has to be for this version, if its string is anywhere.
@@ -174,13 +200,15 @@ impl Observed {
             _ => self.record.versions.in_grace(),
         };
         let string = self.string_of(context, version)?;
+        // What is delivered once is not repeated.
+        let previous = previous.filter(|version| version.handover.is_none());
         let previous = previous.and_then(|version| self.string_of(context, version));
-        let contents =
-            build::Contents { id: self.record.id.as_deref()?, number, string: &string, previous: previous.as_ref() };
+        let (id, start) = (self.record.id.as_deref()?, &*version.start);
+        let contents = build::Contents { id, start, number, string: &string, previous: previous.as_ref() };
         Some(HeldSecret(build::secret(&self.object, key, &context.pepper, &contents)))
     }
 
-    fn string_of(&self, context: &Context, version: &Version) -> Option<PlainKey> {
+    pub(super) fn string_of(&self, context: &Context, version: &Version) -> Option<PlainKey> {
         let secrets = self.secret.iter().chain(&self.moved).chain(self.staged.iter().map(|staged| &staged.secret));
         let values = secrets.flat_map(|secret| secret.0.data.iter().flatten());
         let mut fitting = values.filter(|(_, value)| context.pepper.digest_of(&value.0) == version.digest);

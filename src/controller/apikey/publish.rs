@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::apply::Error;
 use super::gather::Observed;
-use super::{Context, record};
+use super::{Context, delivery, record};
 use crate::controller::post_params;
 use crate::core::lifecycle::{Cause, Event, LONGEST_WAIT, Report, SecretState, State};
 use crate::resources::ApiKey;
@@ -56,12 +56,13 @@ async fn write(
         return Ok(());
     }
     let keys = Api::<ApiKey>::namespaced(context.client.clone(), &observed.object.namespace().unwrap_or_default());
-    let news = news(&before, &after);
+    let news = news(&before, &after).into_iter().chain(news_of_delivery(&before, &after));
+    let news: Vec<_> = news.collect();
     let mut object = observed.object.clone();
     object.status = Some(after);
     observed.object = keys.replace_status(&object.name_any(), &post_params(), &object).await.map_err(Error::Status)?;
     context.progress.wrote(observed);
-    if let Some((type_, reason, message)) = news {
+    for (type_, reason, message) in news {
         emit(context, observed, type_, &reason, message).await;
     }
     Ok(())
@@ -88,6 +89,15 @@ fn news(before: &ApiKeyStatus, after: &ApiKeyStatus) -> Option<(events::EventTyp
     }
 }
 
+/// What somebody has to do so that strings are handed out, or taken.
+fn news_of_delivery(before: &ApiKeyStatus, after: &ApiKeyStatus) -> Option<(events::EventType, String, String)> {
+    let of = |status: &ApiKeyStatus| status.conditions.iter().find(|it| it.type_ == SECRET_SYNCED).cloned();
+    let is = of(after)?;
+    let same = of(before).is_some_and(|was| was.reason == is.reason);
+    let worth_an_event = delivery::WARNINGS.contains(&is.reason.as_str());
+    (worth_an_event && !same).then_some((events::EventType::Warning, is.reason, is.message))
+}
+
 fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Timestamp) -> ApiKeyStatus {
     let record = &observed.record;
     let generation = observed.object.metadata.generation;
@@ -104,7 +114,7 @@ fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Time
             State::Rejected => KeyState::Rejected,
         }),
         start: record.versions.current().map(|current| current.start.to_string()).or_else(|| before.start.clone()),
-        versions: record::stored_versions(&record.versions, &before.versions),
+        versions: record::stored_versions(&record.versions),
         rotation_request: record.rotation_request.as_deref().map(Into::into),
         last_rotated_at: record.last_rotated_at.map(Time),
         next_rotation_at: report.next_rotation_at.map(Time),
@@ -121,7 +131,10 @@ fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Time
         history: before.history.clone(),
     };
     let accepted = Statement::accepted(report.accepted.as_ref().copied());
-    for statement in [accepted, ready(report), secret_synced(report)] {
+    let misread = delivery::misread(&observed.object, observed.own_secret());
+    let (holds, reason, message) = delivery::told(&report.secret, misread.as_deref());
+    let secret_synced = Statement { kind: SECRET_SYNCED, holds: Some(holds), reason, message: &message };
+    for statement in [accepted, ready(report), secret_synced] {
         condition::set(&mut status.conditions, statement, generation, now);
     }
     status
@@ -138,23 +151,13 @@ fn ready(report: &Report) -> Statement<'static> {
         State::Expired => {
             (false, "Expired", "spec.expiresAt, or the API's expiresAfter, has passed; set a later spec.expiresAt")
         }
-        State::Revoked => (false, "Revoked", "the key is revoked for good; create another one"),
+        State::Revoked if report.secret == SecretState::Deleted => {
+            (false, "Revoked", "the key is revoked for good; create another one")
+        }
+        State::Revoked => (false, "Revoked", "the key is revoked; set spec.revoked to false to let it in again"),
         State::Rejected => (false, "Rejected", "the Accepted condition says why"),
     };
     Statement { kind: READY, holds: Some(holds), reason, message }
-}
-
-fn secret_synced(report: &Report) -> Statement<'static> {
-    let (holds, reason, message) = match report.secret {
-        SecretState::Synced => (true, "Synced", "the Secret holds the current version"),
-        SecretState::Pending => (false, "Pending", "there is no current version yet"),
-        SecretState::Lost => {
-            (false, "StringLost", "the string in the Secret was removed or changed; the next version replaces it")
-        }
-        SecretState::Deleted => (false, "Revoked", "the Secret of a revoked key is deleted"),
-        SecretState::NameTaken => (false, "SecretNameTaken", "another object has the Secret's name"),
-    };
-    Statement { kind: SECRET_SYNCED, holds: Some(holds), reason, message }
 }
 
 /// Tells people what happened; a cluster that takes no events changes nothing else.
@@ -163,7 +166,7 @@ pub(super) async fn event(context: &Context, observed: &Observed, event: Option<
     let (type_, reason, note) = match event {
         None => return,
         Some(Event::Minted { number }) => {
-            (Normal, "Minted", format!("version {number} is in the Secret and accepted everywhere"))
+            (Normal, "Minted", format!("version {number} is handed out and accepted everywhere"))
         }
         Some(Event::RotationStarted { number, cause: Cause::Schedule }) => {
             (Normal, "RotationStarted", format!("version {number} is staged, as scheduled"))
@@ -177,7 +180,7 @@ pub(super) async fn event(context: &Context, observed: &Observed, event: Option<
             format!("the string in the Secret was removed or changed; version {number} is staged to replace it"),
         ),
         Some(Event::Rotated { number }) => {
-            (Normal, "Rotated", format!("version {number} is in the Secret; the grace of its predecessor has begun"))
+            (Normal, "Rotated", format!("version {number} is handed out; the grace of its predecessor has begun"))
         }
         Some(Event::GraceCut { number }) => (
             Warning,
@@ -205,13 +208,32 @@ pub(super) async fn event(context: &Context, observed: &Observed, event: Option<
         Some(Event::SecretCorrected { number }) => {
             (Normal, "SecretCorrected", format!("the Secret holds version {number} as the manifest says again"))
         }
-        Some(Event::Revoked) => (Warning, "Revoked", "the key is revoked for good; its Secret is deleted".to_owned()),
+        Some(Event::Delivered { number }) => {
+            (Normal, "Delivered", format!("version {number} is acknowledged; its string is kept nowhere any more"))
+        }
+        Some(Event::DeliveryTimedOut { number }) => (
+            Warning,
+            "DeliveryTimedOut",
+            format!(
+                "nobody has acknowledged version {number} within spec.secret.onceTtl; its string is kept nowhere any more"
+            ),
+        ),
+        Some(Event::Revoked { reversible: false }) => {
+            (Warning, "Revoked", "the key is revoked for good; its Secret is deleted".to_owned())
+        }
+        Some(Event::Revoked { reversible: true }) => {
+            (Warning, "Revoked", "the key is revoked until spec.revoked is false again; its strings stay".to_owned())
+        }
+        Some(Event::Reinstated) => {
+            (Normal, "Reinstated", "the key is revoked no more; the same string is let in again".to_owned())
+        }
     };
     emit(context, observed, type_, reason, note).await;
 }
 
 async fn emit(context: &Context, observed: &Observed, type_: events::EventType, reason: &str, note: String) {
     let key = observed.object.name_any();
+    context.metrics.told(reason);
     info!(key, namespace = observed.object.namespace(), reason, note, "told");
     let event = events::Event {
         type_,

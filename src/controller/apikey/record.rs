@@ -5,9 +5,10 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::core::digest::Digest;
+use crate::core::handover::Handover;
 use crate::core::lifecycle::{Record, Revocation};
 use crate::core::rotation::{Version, VersionState, Versions};
-use crate::resources::apikey::{self, ApiKeyStatus, VersionStatus};
+use crate::resources::apikey::{self, ApiKeyStatus, VersionDelivery, VersionStatus};
 
 /// The status holds something that nobody but Keyturn writes, and that Keyturn does not write.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +48,24 @@ fn version(stored: &VersionStatus) -> Result<Version, DigestError> {
         not_after: stored.not_after.as_ref().map(|at| at.0),
         superseded_at: stored.superseded_at.as_ref().map(|at| at.0),
         request: stored.request.as_deref().map(Into::into),
+        handover: handover(stored),
     })
 }
 
-/// As it is stored. The fields that only later deliveries fill are kept as they are in `before`.
-pub(super) fn stored_versions(versions: &Versions, before: &[VersionStatus]) -> Vec<VersionStatus> {
-    let kept = |number| before.iter().find(|version| version.number == number);
+fn handover(stored: &VersionStatus) -> Option<Handover> {
+    let until = stored.deliver_by.as_ref().map(|at| at.0);
+    Some(match (stored.delivery?, &stored.sealed) {
+        (VersionDelivery::Done, _) => Handover::Done,
+        (VersionDelivery::Pending, None) => Handover::InSecret { until },
+        // Keyturn writes no such text without an end.
+        (VersionDelivery::Pending, Some(text)) => {
+            Handover::Sealed { text: text.as_str().into(), until: until.unwrap_or(stored.minted_at.0) }
+        }
+    })
+}
+
+/// As it is stored.
+pub(super) fn stored_versions(versions: &Versions) -> Vec<VersionStatus> {
     versions
         .iter()
         .map(|version| VersionStatus {
@@ -70,8 +83,15 @@ pub(super) fn stored_versions(versions: &Versions, before: &[VersionStatus]) -> 
             superseded_at: version.superseded_at.map(Time),
             request: version.request.as_deref().map(Into::into),
             not_after: version.not_after.map(Time),
-            delivery: kept(version.number).and_then(|version| version.delivery),
-            sealed: kept(version.number).and_then(|version| version.sealed.clone()),
+            delivery: version.handover.as_ref().map(|handover| match handover {
+                Handover::Done => VersionDelivery::Done,
+                Handover::InSecret { .. } | Handover::Sealed { .. } => VersionDelivery::Pending,
+            }),
+            deliver_by: version.handover.as_ref().and_then(Handover::until).map(Time),
+            sealed: match &version.handover {
+                Some(Handover::Sealed { text, .. }) => Some(text.to_string()),
+                _ => None,
+            },
         })
         .collect()
 }

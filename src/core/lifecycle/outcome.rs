@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::world::Record;
+use super::world::{Obstacle, Record};
 use crate::core::acceptance::Rejection;
 
 /// One write, or a wait.
@@ -13,6 +13,14 @@ use crate::core::acceptance::Rejection;
 pub enum Step {
     /// Draw a string and create a staged Secret for this number; never overwrite one.
     Stage {
+        number: u32,
+    },
+    /// Draw a string and seal it to the caller's public key; nothing is written yet.
+    Seal {
+        number: u32,
+    },
+    /// Create a staged Secret with the string of this version, which is in use.
+    KeepBeside {
         number: u32,
     },
     /// Write the status. The event tells why, where people should hear of it.
@@ -67,7 +75,19 @@ pub enum Event {
     SecretCorrected {
         number: u32,
     },
-    Revoked,
+    /// The reader has acknowledged the string or removed its Secret.
+    Delivered {
+        number: u32,
+    },
+    /// Nobody has acknowledged the string in time.
+    DeliveryTimedOut {
+        number: u32,
+    },
+    Revoked {
+        reversible: bool,
+    },
+    /// A reversible revocation was taken back.
+    Reinstated,
 }
 
 /// Why a version is superseded.
@@ -90,16 +110,28 @@ pub enum State {
     Rejected,
 }
 
-/// Whether the Secret is what it should be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// Whether the string is where it should be.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum SecretState {
     Synced,
+    /// In the Secret, until it is acknowledged.
+    Waiting,
+    /// In the Secret, unacknowledged, with three quarters of its predecessor's grace gone.
+    Undelivered,
+    /// In the status, sealed, until it is acknowledged.
+    Sealed,
+    /// Nowhere any more, as it should be.
+    Delivered,
+    /// The schedule asks for a new string, which only the holder of a private key can ask for.
+    RotationDue,
     Pending,
     /// The string in it was lost or changed; the next version heals it.
     Lost,
     /// Taken away by a revocation.
     Deleted,
     NameTaken,
+    /// No string can be handed out as the manifest says.
+    Obstructed(Obstacle),
 }
 
 /// What the status tells besides the [`super::Record`].

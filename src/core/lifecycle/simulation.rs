@@ -1,7 +1,7 @@
 //! Random histories of months: edits, crashes between any two writes, tampering, verifiers that lag, clocks
 //! that are set. After every single write the invariants must hold.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -20,12 +20,21 @@ const HISTORIES: u32 = 10_000;
 enum Edit {
     Interval(Option<u64>),
     Grace(Option<u64>),
-    Request { id: u8, grace: Option<u64> },
+    Request {
+        id: u8,
+        grace: Option<u64>,
+    },
     ExpireIn(Option<u64>),
     Enable(bool),
-    Revoke,
+    Revoke(bool),
     Rename(u8),
+    Retype(u8),
     DeleteApi(bool),
+    /// What revocations made from now on are.
+    Reversible(bool),
+    Deliver(Delivery),
+    /// What `sealTo` says is no public key.
+    SpoilSealTo(bool),
 }
 
 #[derive(Clone, Debug)]
@@ -40,6 +49,8 @@ enum Action {
     /// The wall clock is set.
     SetClock(i64),
     VerifierLags(usize),
+    /// The reader says that it has the newest version but so many.
+    Acknowledge(u32),
     LoseSecret,
     LoseStaged,
     TakeName(bool),
@@ -53,9 +64,22 @@ fn edits() -> impl Strategy<Value = Edit> {
         3 => (0..5_u8, prop::option::of(grace)).prop_map(|(id, grace)| Edit::Request { id, grace }),
         1 => prop::option::weighted(0.7, 1..60 * DAY).prop_map(Edit::ExpireIn),
         1 => any::<bool>().prop_map(Edit::Enable),
-        1 => prop::bool::weighted(0.1).prop_map(|revoke| if revoke { Edit::Revoke } else { Edit::Enable(true) }),
+        1 => prop::bool::weighted(0.2).prop_map(Edit::Revoke),
+        1 => any::<bool>().prop_map(Edit::Reversible),
+        2 => deliveries().prop_map(Edit::Deliver),
+        1 => prop::bool::weighted(0.3).prop_map(Edit::SpoilSealTo),
         1 => (0..2_u8).prop_map(Edit::Rename),
+        1 => (0..2_u8).prop_map(Edit::Retype),
         1 => prop::bool::weighted(0.3).prop_map(Edit::DeleteApi),
+    ]
+}
+
+fn deliveries() -> impl Strategy<Value = Delivery> {
+    let ttl = prop_oneof![1..10_u64, 60..7200_u64].prop_map(Duration::from_secs);
+    prop_oneof![
+        Just(Delivery::Retain),
+        ttl.clone().prop_map(|ttl| Delivery::Once { ttl }),
+        ttl.prop_map(|ttl| Delivery::Sealed { ttl }),
     ]
 }
 
@@ -68,6 +92,7 @@ fn actions() -> impl Strategy<Value = Action> {
         1 => span.prop_map(Action::Away),
         1 => (-7200..7200_i64).prop_map(Action::SetClock),
         1 => (0..2_usize).prop_map(Action::VerifierLags),
+        2 => (0..2_u32).prop_map(Action::Acknowledge),
         1 => Just(Action::LoseSecret),
         1 => Just(Action::LoseStaged),
         1 => any::<bool>().prop_map(Action::TakeName),
@@ -76,6 +101,19 @@ fn actions() -> impl Strategy<Value = Action> {
 
 /// A Secret's strings, each by the data key that it stands under.
 type Strings = BTreeMap<&'static str, Digest>;
+
+struct Stored {
+    strings: Strings,
+    /// The type of the Secret, which cannot be changed.
+    kind: u8,
+}
+
+/// What is lost with the process.
+#[derive(Default)]
+struct Memory {
+    staged: BTreeMap<u32, Minted>,
+    sealed: Option<SealedString>,
+}
 
 /// What one verifier knows. It follows at once unless it lags, and stops answering after 30 s of lagging.
 struct Verifier {
@@ -91,7 +129,13 @@ struct Simulation {
     key: Key,
     policies: Policies,
     record: Record,
-    secrets: BTreeMap<Arc<str>, Strings>,
+    secrets: BTreeMap<Arc<str>, Stored>,
+    kind: u8,
+    seal_to_spoilt: bool,
+    acknowledged: Vec<u32>,
+    reversible: bool,
+    /// What was never to stand in a Secret.
+    sealed: HashSet<Digest>,
     foreign: Option<Arc<str>>,
     staged: BTreeMap<u32, Digest>,
     minted: u32,
@@ -115,6 +159,11 @@ impl Simulation {
             policies: Policies::default(),
             record: Record::default(),
             secrets: BTreeMap::new(),
+            kind: 0,
+            seal_to_spoilt: false,
+            acknowledged: Vec::new(),
+            reversible: false,
+            sealed: HashSet::new(),
             foreign: None,
             staged: BTreeMap::new(),
             minted: 0,
@@ -152,6 +201,10 @@ impl Simulation {
             Action::VerifierLags(which) => {
                 self.verifiers[which].lagging_since.get_or_insert(self.uptime);
             }
+            Action::Acknowledge(but) => {
+                let newest = self.record.versions.next_number() - 1;
+                self.acknowledged = newest.checked_sub(but).into_iter().collect();
+            }
             Action::LoseSecret => {
                 self.tampered = true;
                 self.secrets.clear();
@@ -180,7 +233,13 @@ impl Simulation {
             }
             Edit::ExpireIn(after) => self.key.expires_at = after.map(|after| self.in_seconds(after)),
             Edit::Enable(enabled) => self.key.enabled = enabled,
-            Edit::Revoke => self.key.revoked = true,
+            Edit::Revoke(true) => self.key.revoked = true,
+            // The schema refuses to take back a revocation that is permanent.
+            Edit::Revoke(false) => self.key.revoked &= self.record.revocation.is_some_and(|it| !it.reversible),
+            Edit::Reversible(reversible) => self.reversible = reversible,
+            Edit::Deliver(delivery) => self.key.delivery = delivery,
+            Edit::SpoilSealTo(spoilt) => self.seal_to_spoilt = spoilt,
+            Edit::Retype(kind) => self.kind = kind,
             Edit::Rename(name) => self.key.secret_name = if name == 0 { "a" } else { "b" }.into(),
             Edit::DeleteApi(true) => self.policies.apis.clear(),
             Edit::DeleteApi(false) => self.create_api(),
@@ -221,7 +280,7 @@ impl Simulation {
 
     /// Up to so many writes; answers after how many seconds the controller wants to look again.
     fn run(&mut self, writes: usize) -> Option<u64> {
-        let mut fresh = BTreeMap::new();
+        let mut fresh = Memory::default();
         for _ in 0..writes {
             let plan = self.plan(&fresh);
             let Some(step) = plan.step else {
@@ -244,7 +303,7 @@ impl Simulation {
         None
     }
 
-    fn plan(&self, fresh: &BTreeMap<u32, Minted>) -> Plan {
+    fn plan(&self, fresh: &Memory) -> Plan {
         let acceptance = crate::core::acceptance::accept(&self.key, &self.policies);
         let moved = self.secrets.keys().filter(|name| **name != self.key.secret_name).map(|name| {
             let Secret::Ours { holds, .. } = self.look(name) else {
@@ -255,7 +314,7 @@ impl Simulation {
         let staged = self.staged.iter().map(|(number, digest)| StagedSecret {
             number: *number,
             digest: Some(*digest),
-            fresh: fresh.get(number).cloned(),
+            fresh: fresh.staged.get(number).cloned(),
         });
         let waited = self.record.versions.staged().and_then(|staged| {
             self.waiting_since.filter(|(number, _)| *number == staged.number).map(|(_, since)| self.uptime - since)
@@ -267,6 +326,11 @@ impl Simulation {
             secret: self.look(&self.key.secret_name),
             moved_secrets: moved.collect(),
             staged: staged.collect(),
+            sealed: fresh.sealed.clone(),
+            obstacle: (self.key.delivery.is_sealed() && self.seal_to_spoilt)
+                .then(|| Obstacle { reason: "SealToInvalid", message: String::new() }),
+            acknowledged: self.acknowledged.clone(),
+            reversible_revocation: self.reversible,
             known_to_verifiers: self.verifiers.iter().all(|verifier| verifier.record == self.record),
             waited: Duration::from_secs(waited.unwrap_or(0)),
         };
@@ -277,35 +341,57 @@ impl Simulation {
         if self.foreign.as_ref() == Some(name) {
             return Secret::Foreign;
         }
-        let Some(strings) = self.secrets.get(name) else {
+        let Some(stored) = self.secrets.get(name) else {
             return Secret::Absent;
         };
         let number =
             |digest: &Digest| self.record.versions.iter().find(|version| version.digest == *digest).map(|v| v.number);
-        Secret::Ours {
-            holds: strings.values().filter_map(number).collect(),
-            in_order_for: strings.get("api-key").and_then(number),
-        }
+        let holds: Vec<u32> = stored.strings.values().filter_map(number).collect();
+        let in_order_for = holds.iter().copied().find(|number| self.wanted(*number) == stored.strings);
+        Secret::Ours { holds, in_order_for, fixed: stored.kind != self.kind }
     }
 
-    fn write(&mut self, step: Step, fresh: &mut BTreeMap<u32, Minted>) {
+    /// What the Secret is to hold for a version.
+    fn wanted(&self, number: u32) -> Strings {
+        let versions = &self.record.versions;
+        let version = versions.by_number(number).unwrap();
+        let previous = match version.state {
+            VersionState::Staged => versions.current(),
+            _ => versions.in_grace(),
+        };
+        let available =
+            |digest| self.secrets.values().any(|stored| stored.strings.values().any(|held| *held == digest));
+        let previous = previous.filter(|previous| previous.handover.is_none() && available(previous.digest));
+        let previous = previous.map(|previous| ("previous", previous.digest));
+        previous.into_iter().chain([("api-key", version.digest)]).collect()
+    }
+
+    fn write(&mut self, step: Step, fresh: &mut Memory) {
         match step {
             Step::Stage { number } => {
-                self.minted += 1;
-                let digest = Pepper::new("p1", &[7; 32]).unwrap().digest_of(&self.minted.to_be_bytes());
+                let minted = self.mint();
+                assert_eq!(self.staged.insert(number, minted.digest), None, "a staged Secret is never overwritten");
+                fresh.staged.insert(number, minted);
+            }
+            Step::Seal { number } => {
+                let minted = self.mint();
+                self.sealed.insert(minted.digest);
+                fresh.sealed = Some(SealedString { number, minted, text: "sealed".into() });
+            }
+            Step::KeepBeside { number } => {
+                let digest = self.record.versions.by_number(number).unwrap().digest;
+                assert!(self.stands_somewhere(digest), "a string that is nowhere is copied");
                 assert_eq!(self.staged.insert(number, digest), None, "a staged Secret is never overwritten");
-                let minted =
-                    Minted { digest, pepper: "p1".into(), start: "sk".into(), at: self.now, id: "key_1".into() };
-                fresh.insert(number, minted);
             }
             Step::Record { record, .. } => self.write_record(record),
             Step::AwaitVerifiers { .. } => unreachable!("handled by the caller"),
             Step::Publish { number, .. } => {
                 let digest = self.record.versions.by_number(number).unwrap().digest;
-                let available = self.staged.values().chain(self.secrets.values().flat_map(BTreeMap::values));
-                assert!(available.into_iter().any(|held| *held == digest), "a string that is nowhere is published");
+                assert!(self.stands_somewhere(digest), "a string that is nowhere is published");
                 assert_ne!(self.foreign.as_ref(), Some(&self.key.secret_name), "somebody else's Secret is overwritten");
-                self.secrets.insert(Arc::clone(&self.key.secret_name), Strings::from([("api-key", digest)]));
+                let stored = Stored { strings: self.wanted(number), kind: self.kind };
+                let before = self.secrets.insert(Arc::clone(&self.key.secret_name), stored);
+                assert!(before.is_none_or(|before| before.kind == self.kind), "the type of a Secret is changed");
             }
             Step::DeleteSecret { name } => {
                 assert!(self.secrets.remove(&name).is_some());
@@ -314,6 +400,19 @@ impl Simulation {
                 assert!(self.staged.remove(&number).is_some());
             }
         }
+        let strings = self.secrets.values().flat_map(|stored| stored.strings.values()).chain(self.staged.values());
+        assert!(strings.into_iter().all(|digest| !self.sealed.contains(digest)), "a sealed string stands in a Secret");
+    }
+
+    fn mint(&mut self) -> Minted {
+        self.minted += 1;
+        let digest = Pepper::new("p1", &[7; 32]).unwrap().digest_of(&self.minted.to_be_bytes());
+        Minted { digest, pepper: "p1".into(), start: "sk".into(), at: self.now, id: "key_1".into() }
+    }
+
+    fn stands_somewhere(&self, digest: Digest) -> bool {
+        let published = self.secrets.values().flat_map(|stored| stored.strings.values());
+        self.staged.values().chain(published).any(|held| *held == digest)
     }
 
     fn write_record(&mut self, record: Record) {
@@ -367,8 +466,8 @@ impl Simulation {
             return;
         }
         assert!(versions.iter().any(|version| version.is_accepted(self.now)), "no version is accepted: {versions:?}");
-        for strings in self.secrets.values() {
-            let readable = strings["api-key"];
+        for stored in self.secrets.values() {
+            let readable = stored.strings["api-key"];
             // Grace 0 is the wish that the old string be dead before the new one is out.
             let known = self.record.versions.iter().find(|version| version.digest == readable);
             let retired_on_purpose =
@@ -386,16 +485,53 @@ impl Simulation {
         for version in graces.filter(|_| plan.report.state != State::Revoked) {
             assert!(version.is_accepted(self.now), "past its grace and not retired: {version:?}");
         }
-        if plan.report.state == State::Revoked {
+        let secret = &plan.report.secret;
+        if *secret == SecretState::Deleted {
+            assert_eq!(plan.report.state, State::Revoked);
             assert!(self.secrets.is_empty() && self.staged.is_empty(), "strings outlive a revocation");
         }
+        self.check_deliveries(secret);
         if plan.report.state == State::Active {
             let current = versions.current().unwrap();
-            assert_eq!(self.secrets.len(), 1);
-            assert_eq!(self.secrets[&self.key.secret_name]["api-key"], current.digest);
-            assert!(self.staged.is_empty(), "a staged Secret is left behind");
-            assert_eq!(plan.report.secret, SecretState::Synced);
+            match secret {
+                SecretState::Synced | SecretState::Waiting | SecretState::Undelivered => {
+                    assert_eq!(self.secrets.len(), 1);
+                    let (name, stored) = self.secrets.first_key_value().unwrap();
+                    assert_eq!(stored.strings["api-key"], current.digest);
+                    let taken = self.foreign.as_ref() == Some(&self.key.secret_name) && self.key.delivery.is_sealed();
+                    assert!(*name == self.key.secret_name || taken, "the string does not stand under its name");
+                    assert!(self.staged.is_empty(), "a staged Secret is left behind");
+                }
+                SecretState::Sealed | SecretState::Delivered => {
+                    assert!(self.secrets.is_empty() && self.staged.is_empty(), "a string is left behind");
+                }
+                SecretState::RotationDue => assert!(self.key.delivery.is_sealed()),
+                SecretState::NameTaken => assert!(self.foreign.is_some()),
+                SecretState::Obstructed(_) => assert!(self.seal_to_spoilt),
+                SecretState::Lost | SecretState::Pending | SecretState::Deleted => panic!("at rest with {secret:?}"),
+            }
             self.tampered = false;
+        }
+    }
+
+    /// After it was acknowledged, or its time has run out, a string stands nowhere.
+    fn check_deliveries(&self, secret: &SecretState) {
+        for version in self.record.versions.iter() {
+            match &version.handover {
+                None => {}
+                Some(Handover::Done) => {
+                    // As the previous string it goes with the rotation that is held up.
+                    let held_up = self.record.versions.staged().is_some();
+                    let gone = held_up || !self.stands_somewhere(version.digest);
+                    assert!(gone, "handed over and still there: {version:?}");
+                }
+                Some(waiting) => {
+                    assert!(waiting.until().is_none_or(|until| until > self.now), "past its time: {version:?}");
+                    let readable = version.state != VersionState::Staged || matches!(waiting, Handover::Sealed { .. });
+                    let acknowledged = self.acknowledged.contains(&version.number);
+                    assert!(!(readable && acknowledged), "acknowledged and still there: {version:?} {secret:?}");
+                }
+            }
         }
     }
 }

@@ -23,6 +23,14 @@ pub struct World<'a> {
     pub moved_secrets: Vec<MovedSecret>,
     /// Staged Secrets of this key.
     pub staged: Vec<StagedSecret>,
+    /// What this very run has sealed, which is stored nowhere yet.
+    pub sealed: Option<SealedString>,
+    /// Why no string can be handed out as the manifest says.
+    pub obstacle: Option<Obstacle>,
+    /// Versions whose readers have said that they have the string.
+    pub acknowledged: Vec<u32>,
+    /// Whether the API lets keys be brought back that are revoked now.
+    pub reversible_revocation: bool,
     /// Whether every living judging process has applied the ApiKey as it is stored now.
     pub known_to_verifiers: bool,
     /// How long this controller has waited for them, by a clock that nobody sets.
@@ -61,12 +69,18 @@ pub enum Secret {
         holds: Vec<u32>,
         /// The version for which all of it (labels, owner, data) is as it should be.
         in_order_for: Option<u32>,
+        /// What has to change in it cannot be written: its type, or anything after it was made immutable.
+        fixed: bool,
     },
 }
 
 impl Secret {
     pub(super) fn holds(&self, number: u32) -> bool {
         matches!(self, Self::Ours { holds, .. } if holds.contains(&number))
+    }
+
+    pub(super) fn is_fixed(&self) -> bool {
+        matches!(self, Self::Ours { fixed: true, .. })
     }
 
     pub(super) fn is_in_order_for(&self, number: u32) -> bool {
@@ -90,6 +104,24 @@ pub struct StagedSecret {
     pub digest: Option<Digest>,
     /// Made by this very run of the controller, which alone may turn it into a version.
     pub fresh: Option<Minted>,
+}
+
+/// A string that nobody but the holder of a private key can read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SealedString {
+    pub number: u32,
+    pub minted: Minted,
+    /// As `status.versions[].sealed` holds it.
+    pub text: Arc<str>,
+}
+
+/// Something in the manifest that no schema can refuse and that keeps strings from being handed out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Obstacle {
+    /// CamelCase, for programs.
+    pub reason: &'static str,
+    /// Names field, value and remedy.
+    pub message: String,
 }
 
 /// What a new string brings into the status.

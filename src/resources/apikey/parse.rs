@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{ApiKey, ApiKeySpec, Delivery, SecretType};
+use super::{ApiKey, ApiKeySpec, Delivery, SecretTemplate};
 use crate::core::acceptance::Rejection;
-use crate::core::policy::{Key, ObjectName, RotationRequest};
+use crate::core::policy::{self, Key, ObjectName, RotationRequest};
 use crate::resources::parse;
 
 impl ApiKey {
@@ -41,6 +41,7 @@ impl ApiKey {
             rotation: parse::schedule("spec.rotation", rotation.interval.as_ref(), rotation.grace_period.as_ref())?,
             rotation_request: rotation_request(spec)?,
             secret_name: spec.secret.name.as_deref().map_or_else(|| Arc::clone(&name.name), Into::into),
+            delivery: delivery(&spec.secret)?,
             not_yet_supported: not_yet_supported(spec),
             name,
         })
@@ -57,15 +58,21 @@ fn rotation_request(spec: &ApiKeySpec) -> Result<Option<RotationRequest>, Reject
     Ok(Some(RotationRequest { id: request.id.as_str().into(), grace_period }))
 }
 
+fn delivery(template: &SecretTemplate) -> Result<policy::Delivery, Rejection> {
+    let ttl = parse::duration("spec.secret.onceTtl", &template.once_ttl)?;
+    Ok(match template.delivery {
+        Delivery::Retain => policy::Delivery::Retain,
+        Delivery::Once => policy::Delivery::Once { ttl },
+        Delivery::Sealed => policy::Delivery::Sealed { ttl },
+    })
+}
+
 fn not_yet_supported(spec: &ApiKeySpec) -> Vec<&'static str> {
     parse::used(&[
         ("spec.resources", !spec.resources.is_empty()),
         ("spec.quotas", !spec.quotas.is_empty()),
         ("spec.credits", spec.credits.is_some()),
         ("spec.source", spec.source.is_some()),
-        ("spec.secret.data", !spec.secret.data.is_empty()),
-        ("spec.secret.type", spec.secret.type_ != SecretType::Opaque),
-        ("spec.secret.delivery", spec.secret.delivery != Delivery::Retain),
     ])
 }
 
@@ -106,10 +113,6 @@ mod tests {
             (json!({"quotas": [{"name": "q", "limit": 1, "period": "Day"}]}), "spec.quotas"),
             (json!({"credits": {"granted": 1}}), "spec.credits"),
             (json!({"source": {}}), "spec.source"),
-            (json!({"secret": {"data": {"env": "x"}}}), "spec.secret.data"),
-            (json!({"secret": {"type": "kubernetes.io/basic-auth"}}), "spec.secret.type"),
-            (json!({"secret": {"delivery": "Once"}}), "spec.secret.delivery"),
-            (json!({"secret": {"delivery": "Sealed"}}), "spec.secret.delivery"),
         ] {
             assert_eq!(unsupported(spec), [field]);
         }
@@ -117,6 +120,7 @@ mod tests {
             json!({}),
             json!({"apiRef": {"name": "a", "namespace": "speech"}}),
             json!({"secret": {"name": "s", "key": "k", "previousKey": "p", "labels": {"a": "b"}, "onceTtl": "2h"}}),
+            json!({"secret": {"delivery": "Once", "type": "kubernetes.io/basic-auth", "data": {"username": "x"}}}),
             json!({"resources": [], "quotas": [], "archived": true, "metadata": {"plan": [null]}}),
         ] {
             assert_eq!(unsupported(spec), [""; 0]);
@@ -151,11 +155,24 @@ mod tests {
     }
 
     #[test]
+    fn a_delivery_knows_how_long_it_may_take() {
+        let hour = Duration::from_hours(1);
+        for (secret, expected) in [
+            (json!({}), policy::Delivery::Retain),
+            (json!({"delivery": "Once"}), policy::Delivery::Once { ttl: hour }),
+            (json!({"delivery": "Sealed", "onceTtl": "2h"}), policy::Delivery::Sealed { ttl: 2 * hour }),
+        ] {
+            assert_eq!(key(json!({"secret": secret})).parse().unwrap().delivery, expected);
+        }
+    }
+
+    #[test]
     fn what_the_schema_should_have_refused_is_said_instead_of_used() {
         for spec in [
             json!({"scopes": ["a b"]}),
             json!({"ipAllowlist": ["nowhere"]}),
             json!({"rotation": {"interval": "1s"}}),
+            json!({"secret": {"onceTtl": "soon"}}),
             json!({"rotation": {"request": {"id": "r", "gracePeriod": "soon"}}}),
             json!({"rateLimits": [{"name": "rps", "limit": 5, "window": "1ms"}]}),
         ] {

@@ -22,6 +22,8 @@ const OWN_KEYS: [&str; 3] = [names::SECRET_ID_KEY, names::SECRET_VERSION_KEY, na
 #[x_kube(validation = seal_to_with_sealed())]
 #[x_kube(validation = previous_key_is_another())]
 #[x_kube(validation = data_keys_are_free())]
+#[x_kube(validation = basic_auth_has_its_key())]
+#[x_kube(validation = docker_config_is_there())]
 pub struct SecretTemplate {
     /// Name of the Secret. Defaults to the ApiKey's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,16 +35,25 @@ pub struct SecretTemplate {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::data_key("spec.secret.key"), validation = key_is_free("spec.secret.key"))]
     pub key: String,
-    /// Data key of the previous version's string during its grace period. Absent: it is not kept in the Secret.
+    /// Data key of the previous version's string during its grace period. Absent: it is not kept in the Secret, as
+    /// strings that were delivered Once never are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::data_key("spec.secret.previousKey"), validation = key_is_free("spec.secret.previousKey"))]
     pub previous_key: Option<String>,
-    /// Retain keeps the Secret for workloads to mount. Once removes it when acknowledged or after `onceTtl`.
-    /// Sealed stores no string in the cluster: only the holder of `sealTo`'s private key can read it.
+    /// Retain keeps the Secret for workloads to mount. Once removes it when acknowledged (annotation
+    /// `keyturn.dev/delivered: "<version number>"` on the ApiKey or its Secret, or deleting the Secret) or after
+    /// `onceTtl`. Sealed stores no string in the cluster: only the holder of `sealTo`'s private key can read it, in
+    /// `status.versions[].sealed` until acknowledged or after `onceTtl`.
+    ///
+    /// A change mints nothing; it holds from the next version on. Until then a string that is in the Secret stays
+    /// there: after a change to Once or Sealed until it is acknowledged or superseded, after one to Retain for good.
+    /// What was removed already is not brought back.
     #[serde(default)]
     pub delivery: Delivery,
-    /// With Once and Sealed: the string is gone after this time, unless acknowledged before.
+    /// With Once and Sealed: the string is gone after this time, unless acknowledged before. Counts for the first
+    /// version and for requested ones, from the instant at which the string can be read; a version that came by
+    /// schedule stays until it is acknowledged.
     #[serde(default = "default_once_ttl")]
     #[x_kube(validation = rules::at_least("spec.secret.onceTtl", "1s"))]
     pub once_ttl: Duration,
@@ -51,7 +62,9 @@ pub struct SecretTemplate {
     #[schemars(length(min = 1580, max = 1580))]
     #[x_kube(validation = seal_to_is_base64())]
     pub seal_to: Option<String>,
-    /// Type of the Secret: Opaque, kubernetes.io/basic-auth or kubernetes.io/dockerconfigjson.
+    /// Type of the Secret: Opaque, kubernetes.io/basic-auth (needs the data key `username` or `password`) or
+    /// kubernetes.io/dockerconfigjson (needs `.dockerconfigjson` in `data`, as JSON). A string that waits to be
+    /// acknowledged keeps its Secret's type.
     #[serde(default, rename = "type")]
     pub type_: SecretType,
     /// Labels of the Secret; not below kubernetes.io, k8s.io, keyturn.dev or argocd.argoproj.io.
@@ -69,7 +82,7 @@ pub struct SecretTemplate {
     pub annotations: BTreeMap<String, String>,
     /// Further data keys, with the placeholders `$(apiKey)`, `$(keyId)`, `$(start)` and `$(version)`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "data")]
+    #[schemars(schema_with = "data", transform = rules::values(known_placeholders()))]
     #[x_kube(validation = data_keys())]
     pub data: BTreeMap<String, String>,
 }
@@ -183,6 +196,28 @@ fn data_keys_are_free() -> Rule {
     .message(
         format!("spec.secret.data must not have the keys that Keyturn fills itself, which are {} and those that key and previousKey name; choose other names", OWN_KEYS.join(", ")).as_str(),
     )
+}
+
+/// What the API server demands of the type.
+fn basic_auth_has_its_key() -> Rule {
+    Rule::new(
+        "self.type != 'kubernetes.io/basic-auth' || self.key in ['username', 'password'] || (has(self.data) && self.data.exists(k, k in ['username', 'password']))",
+    )
+    .message("spec.secret.type kubernetes.io/basic-auth needs a data key username or password; set key to password, or write data: {password: $(apiKey)}")
+}
+
+/// What the API server demands of the type.
+fn docker_config_is_there() -> Rule {
+    Rule::new("self.type != 'kubernetes.io/dockerconfigjson' || (has(self.data) && '.dockerconfigjson' in self.data)")
+        .message("spec.secret.type kubernetes.io/dockerconfigjson needs the data key .dockerconfigjson; write it into data as JSON, with $(apiKey) for the password")
+}
+
+/// Known placeholders are blanked out, not removed, so that what was around one makes up none.
+fn known_placeholders() -> Rule {
+    Rule::new(
+        "!self.replace('$(apiKey)', ' ').replace('$(keyId)', ' ').replace('$(start)', ' ').replace('$(version)', ' ').contains('$(')",
+    )
+    .message("spec.secret.data has a placeholder that there is not; write $(apiKey), $(keyId), $(start) or $(version), and no other $(")
 }
 
 fn data_keys() -> Rule {

@@ -112,6 +112,10 @@ pub struct VersionStatus {
     /// With delivery Once and Sealed: Pending until the string was acknowledged or its time ran out, then Done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<VersionDelivery>,
+    /// With delivery Once and Sealed: when the string is removed although nobody has acknowledged it. Absent: it
+    /// stays until somebody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliver_by: Option<Time>,
     /// With delivery Sealed: the string, readable by the holder of the private key only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
@@ -188,7 +192,8 @@ mod tests {
                 },
                 {
                     "number": 1, "digest": "cd", "pepper": "p1", "start": "sk_live_c3d4",
-                    "mintedAt": "2026-10-22T10:00:00Z", "state": "Grace", "delivery": "Done",
+                    "mintedAt": "2026-10-22T10:00:00Z", "state": "Grace", "delivery": "Pending",
+                    "deliverBy": "2026-10-22T11:00:00Z",
                     "supersededAt": "2026-11-22T10:00:01Z", "notAfter": "2026-11-23T10:00:01Z", "sealed": "x",
                 },
             ],

@@ -41,6 +41,7 @@ impl ProtectedApi {
                 defaults.expires_after.as_ref(),
             )?,
             default_scopes: parse::scopes("spec.defaults.scopes", &defaults.scopes)?,
+            reversible_revocation: spec.revocation == RevocationMode::Reversible,
             routes: routes(&spec.routes)?,
             unmatched: unmatched(spec),
             preflight: match spec.preflight {
@@ -57,7 +58,6 @@ fn refuse_unsupported(spec: &ProtectedApiSpec) -> Result<(), Rejection> {
     parse::refuse_unsupported(&[
         ("spec.mode: Audit", spec.mode == Mode::Audit),
         ("spec.hosts", !spec.hosts.is_empty()),
-        ("spec.revocation: Reversible", spec.revocation == RevocationMode::Reversible),
         ("spec.trustedForwarders", !spec.trusted_forwarders.is_empty()),
         ("spec.routes[].cost", any(|route| route.cost != 1)),
         ("spec.routes[].rateLimits", any(|route| !route.rate_limits.is_empty())),
@@ -160,7 +160,6 @@ mod tests {
         for (spec, field) in [
             (json!({"mode": "Audit"}), "spec.mode: Audit"),
             (json!({"hosts": ["a.example"]}), "spec.hosts"),
-            (json!({"revocation": "Reversible"}), "spec.revocation: Reversible"),
             (json!({"trustedForwarders": ["10.0.0.0/8"]}), "spec.trustedForwarders"),
             (with("cost", json!(0)), "spec.routes[].cost"),
             (with("rateLimits", json!([{"name": "rps"}])), "spec.routes[].rateLimits"),
@@ -211,6 +210,13 @@ mod tests {
         );
         assert_eq!(parsed.key_format, KeyFormat { prefix: "sk".into(), length: 32 });
         assert_eq!((parsed.unmatched, parsed.preflight), (policy::Unmatched::RequireKey, policy::Preflight::Pass));
+    }
+
+    #[test]
+    fn revocations_are_permanent_unless_the_api_says_otherwise() {
+        for (spec, reversible) in [(json!({}), false), (json!({"revocation": "Reversible"}), true)] {
+            assert_eq!(api(&spec).parse().unwrap().reversible_revocation, reversible);
+        }
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! A namespace with a controller at work in it, and sentences about what is there.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Secret};
 use keyturn::controller::{self, Options};
 use keyturn::core::digest::Pepper;
+use keyturn::metrics::Metrics;
 use keyturn::resources::apikey::{KeyState, VersionState};
 use keyturn::resources::{ApiKey, ApiKeyTier, ProtectedApi, pepper};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -64,6 +67,7 @@ impl World {
         let (ready, mut is_ready) = watch::channel(false);
         let options = Options {
             client,
+            metrics: Arc::new(Metrics::new()),
             namespace: Some(self.namespace.name().to_owned()),
             operator_namespace: self.namespace.name().to_owned(),
             ready,
@@ -93,6 +97,7 @@ impl World {
     pub(super) async fn try_controller(&self) -> Result<(), controller::Error> {
         let options = Options {
             client: self.namespace.client().clone(),
+            metrics: Arc::new(Metrics::new()),
             namespace: Some(self.namespace.name().to_owned()),
             operator_namespace: self.namespace.name().to_owned(),
             ready: watch::Sender::new(false),
@@ -211,26 +216,26 @@ impl World {
 }
 
 /// A value of a Secret.
-pub(super) fn text(secret: &Secret, key: &str) -> Option<String> {
+pub(crate) fn text(secret: &Secret, key: &str) -> Option<String> {
     let value = secret.data.as_ref()?.get(key)?;
     Some(String::from_utf8(value.0.clone()).expect("what Keyturn writes is text"))
 }
 
 /// Number and state of each version, newest first.
-pub(super) fn versions(key: &ApiKey) -> Vec<(u32, VersionState)> {
+pub(crate) fn versions(key: &ApiKey) -> Vec<(u32, VersionState)> {
     let status = key.status.as_ref().expect("the key has a status");
     status.versions.iter().map(|version| (version.number, version.state)).collect()
 }
 
 /// Status and reason of a condition.
-pub(super) fn condition(key: &ApiKey, kind: &str) -> Option<(String, String)> {
+pub(crate) fn condition(key: &ApiKey, kind: &str) -> Option<(String, String)> {
     let conditions = &key.status.as_ref()?.conditions;
     let condition = conditions.iter().find(|condition| condition.type_ == kind)?;
     Some((condition.status.clone(), condition.reason.clone()))
 }
 
 /// What a condition says.
-pub(super) fn message(key: &ApiKey, kind: &str) -> String {
+pub(crate) fn message(key: &ApiKey, kind: &str) -> String {
     let conditions = &key.status.as_ref().expect("the key has a status").conditions;
     conditions.iter().find(|condition| condition.type_ == kind).expect("the condition is there").message.clone()
 }

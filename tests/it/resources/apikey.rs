@@ -154,6 +154,22 @@ fn secret_maps() -> Vec<RuleCases> {
             .refuses(map("data", "api-key", "x"))
             .refuses(map("data", "api-key-proof", "x"))
             .refuses(json!({"secret": {"previousKey": "old", "data": {"old": "x"}}})),
+        rule(KIND, "spec.secret.data{}", "spec.secret.data has a placeholder that there is not")
+            .accepts(map("data", ".env", "TOKEN=$(apiKey) $(keyId)$(start)\n$(version) $ ( ${x} $x"))
+            .refuses(map("data", ".env", "$(apikey)"))
+            .refuses(map("data", ".env", "$(date)"))
+            .refuses(map("data", ".env", "TOKEN=$("))
+            .refuses(map("data", ".env", "$$(apiKey)(x)$("))
+            .refuses(map("data", ".env", &format!("{}$(", "$(apiKey)".repeat(450)))),
+        rule(KIND, "spec.secret", "spec.secret.type kubernetes.io/basic-auth needs a data key username or password")
+            .accepts(json!({"secret": {"type": "kubernetes.io/basic-auth", "key": "password"}}))
+            .accepts(json!({"secret": {"type": "kubernetes.io/basic-auth", "data": {"username": "ci"}}}))
+            .refuses(json!({"secret": {"type": "kubernetes.io/basic-auth"}}))
+            .refuses(json!({"secret": {"type": "kubernetes.io/basic-auth", "previousKey": "password"}})),
+        rule(KIND, "spec.secret", "spec.secret.type kubernetes.io/dockerconfigjson needs the data key")
+            .accepts(json!({"secret": {"type": "kubernetes.io/dockerconfigjson", "data": {".dockerconfigjson": "{}"}}}))
+            .refuses(json!({"secret": {"type": "kubernetes.io/dockerconfigjson"}}))
+            .refuses(json!({"secret": {"type": "kubernetes.io/dockerconfigjson", "key": ".dockerconfigjson"}})),
     ];
     for (path, field) in [("spec.secret.labels", "labels"), ("spec.secret.annotations", "annotations")] {
         rules.push(

@@ -80,6 +80,11 @@ impl Keyturn {
         self.process.signal(signal);
     }
 
+    /// What it has written so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
     pub(crate) fn process(&mut self) -> &mut Process {
         &mut self.process
     }
