@@ -130,6 +130,18 @@ async fn refuses_scopes_of_grants_that_are_none() {
 }
 
 #[tokio::test]
+async fn refuses_operators_of_selectors_that_there_are_not() {
+    let server = Server::new(KIND).await;
+    let grant = |operator: &str| {
+        let selector = json!({"matchExpressions": [{"key": "team", "operator": operator, "values": ["a"]}]});
+        json!({"grants": [{"name": "g", "from": {"selector": selector}}]})
+    };
+    let refused = server.try_create(&grant("in")).await.unwrap_err();
+    assert!(refused.contains("matchExpressions[0].operator: Unsupported value: \"in\""), "{refused}");
+    server.try_create(&grant("In")).await.unwrap();
+}
+
+#[tokio::test]
 async fn keeps_every_rule() {
     check(KIND, rules()).await;
 }
