@@ -24,7 +24,7 @@ const FAULTS: [Fault; 7] = [
 #[tokio::test]
 async fn a_write_that_goes_wrong_is_made_good() {
     let mut runs = Vec::new();
-    for scenario in [Scenario::Mint, Scenario::Rotate, Scenario::Revoke] {
+    for scenario in [Scenario::Mint, Scenario::Rotate, Scenario::Revoke, Scenario::MintOnce, Scenario::MintSealed] {
         let writes = run(scenario, usize::MAX, Fault::Pass).await;
         runs.extend((1..=writes).flat_map(|at| FAULTS.map(|fault| (scenario, at, fault))));
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use keyturn::resources::ApiKey;
 use keyturn::resources::apikey::{KeyState, VersionState};
-use serde_json::json;
+use keyturn::seal::PrivateKey;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
 
 use super::super::world::{World, text};
 use crate::support::wait::eventually;
@@ -19,7 +21,12 @@ pub(super) enum Scenario {
     RotateWithoutGrace,
     LoseSecret,
     Rename,
+    Retype,
     Revoke,
+    /// With the acknowledgement there from the beginning.
+    MintOnce,
+    MintSealed,
+    RotateToSealed,
 }
 
 /// Everything about a key and its Secrets that does not differ from run to run.
@@ -35,13 +42,23 @@ pub(super) struct End {
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Mint, Self::Rotate, Self::RotateWithoutGrace, Self::LoseSecret, Self::Rename, Self::Revoke];
+    pub(super) const ALL: [Self; 10] = [
+        Self::Mint,
+        Self::Rotate,
+        Self::RotateWithoutGrace,
+        Self::LoseSecret,
+        Self::Rename,
+        Self::Retype,
+        Self::Revoke,
+        Self::MintOnce,
+        Self::MintSealed,
+        Self::RotateToSealed,
+    ];
 
     /// What is there before.
     pub(super) async fn prepare(self, world: &mut World) {
         world.start_controller().await;
-        if self != Self::Mint {
+        if !matches!(self, Self::Mint | Self::MintOnce | Self::MintSealed) {
             world.create_key(KEY, json!({})).await;
             Self::Mint.wait_for_the_end(world, "no fault").await;
         }
@@ -66,8 +83,24 @@ impl Scenario {
             Self::Rename => {
                 world.patch_key(KEY, json!({"secret": {"name": "other"}})).await;
             }
+            Self::Retype => {
+                let secret = json!({"type": "kubernetes.io/basic-auth", "data": {"password": "$(apiKey)"}});
+                world.patch_key(KEY, json!({"secret": secret})).await;
+            }
             Self::Revoke => {
                 world.patch_key(KEY, json!({"revoked": true})).await;
+            }
+            Self::MintOnce => {
+                world.create_key(KEY, json!({"secret": {"delivery": "Once"}})).await;
+                let change = json!({"metadata": {"annotations": {"keyturn.dev/delivered": "1"}}});
+                world.keys().patch(KEY, &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
+            }
+            Self::MintSealed => {
+                world.create_key(KEY, json!({"secret": sealed()})).await;
+            }
+            Self::RotateToSealed => {
+                let rotation = json!({"request": {"id": "r1", "gracePeriod": "1h"}});
+                world.patch_key(KEY, json!({"rotation": rotation, "secret": sealed()})).await;
             }
         }
     }
@@ -76,12 +109,12 @@ impl Scenario {
         use VersionState::{Current, Grace, Retired};
         let revoked = self == Self::Revoke;
         let versions = match self {
-            Self::Mint | Self::Rename | Self::Revoke => vec![(1, Current)],
-            Self::Rotate | Self::LoseSecret => vec![(2, Current), (1, Grace)],
+            Self::Rotate | Self::LoseSecret | Self::RotateToSealed => vec![(2, Current), (1, Grace)],
             Self::RotateWithoutGrace => vec![(2, Current), (1, Retired)],
+            _ => vec![(1, Current)],
         };
         let secrets = match self {
-            Self::Revoke => vec![],
+            Self::Revoke | Self::MintOnce | Self::MintSealed | Self::RotateToSealed => vec![],
             Self::Rename => vec![("other".to_owned(), Some(1))],
             _ => vec![(KEY.to_owned(), Some(versions[0].0))],
         };
@@ -89,7 +122,8 @@ impl Scenario {
         End {
             state: Some(if revoked { KeyState::Revoked } else { KeyState::Active }),
             versions,
-            rotation_request: matches!(self, Self::Rotate | Self::RotateWithoutGrace).then(|| "r1".to_owned()),
+            rotation_request: matches!(self, Self::Rotate | Self::RotateWithoutGrace | Self::RotateToSealed)
+                .then(|| "r1".to_owned()),
             conditions: [("Accepted", true), ("Ready", !revoked), ("SecretSynced", !revoked)]
                 .map(|(kind, is)| (kind.to_owned(), holds(is)))
                 .into(),
@@ -112,6 +146,11 @@ impl Scenario {
         })
         .await;
     }
+}
+
+fn sealed() -> Value {
+    let (_, public) = PrivateKey::generate().unwrap();
+    json!({"delivery": "Sealed", "sealTo": public})
 }
 
 async fn look(world: &World, key: &ApiKey) -> Result<End, String> {
