@@ -21,7 +21,7 @@ use keyturn::core::address::AddressSet;
 use keyturn::core::digest::{Digest, Pepper};
 use keyturn::core::key::{Environment, KeyFormat};
 use keyturn::core::policy::{
-    Api, Credential, Delivery, Key, ObjectName, Preflight, RateLimit, Schedule, Tier, Unmatched,
+    Api, Credential, Delivery, Key, Mode, ObjectName, Preflight, RateLimit, Schedule, Tier, Unmatched,
 };
 use keyturn::core::query::Query;
 use keyturn::core::rotation::VersionState;
@@ -89,6 +89,7 @@ fn api() -> Api {
     routes.push(route("read", "/v1/transcripts/{id}"));
     routes.push(route("list", "/v1/transcripts"));
     Api {
+        mode: Mode::Enforce,
         name: name("transcripts"),
         key_format: format(),
         credentials: vec![

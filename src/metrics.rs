@@ -20,6 +20,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Metrics {
     registry: Registry,
     verdicts: Family<VerdictLabels, Counter>,
+    would_deny: Family<VerdictLabels, Counter>,
     duration: Histogram,
     keys: Gauge,
     watch_age: Family<WatchLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
@@ -59,6 +60,9 @@ impl Metrics {
         let mut registry = Registry::with_prefix("keyturn");
         let verdicts = Family::default();
         registry.register("verdicts", "Requests judged, by API and outcome", verdicts.clone());
+        let would_deny = Family::default();
+        let help = "Requests that passed only because their API is in audit mode, by API and what would refuse them";
+        registry.register("would_deny", help, would_deny.clone());
         // 250 ns to 65 ms: judging takes well below a microsecond, a starved processor takes milliseconds.
         let duration = Histogram::new(exponential_buckets(250e-9, 4.0, 10));
         registry.register_with_unit("verify_duration", "Time spent judging", Unit::Seconds, duration.clone());
@@ -71,13 +75,18 @@ impl Metrics {
         registry.register("key_events", "Events told about keys, by reason", key_events.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", version);
-        Self { registry, verdicts, duration, keys, watch_age, key_events }
+        Self { registry, verdicts, would_deny, duration, keys, watch_age, key_events }
     }
 
     /// Counts one verdict. `code` is `ALLOWED` or the code of a denial.
     pub fn judged(&self, api: ApiLabel, code: &'static str, took: Duration) {
         self.verdicts.get_or_create(&VerdictLabels { api, code }).inc();
         self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts a request that audit mode has let pass. `code` is that of the denial.
+    pub fn would_deny(&self, api: ApiLabel, code: &'static str) {
+        self.would_deny.get_or_create(&VerdictLabels { api, code }).inc();
     }
 
     /// How many keys the index holds.
@@ -121,6 +130,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.judged(ApiLabel(Some(("speech".into(), "transcripts".into()))), "ALLOWED", Duration::from_nanos(300));
         metrics.judged(ApiLabel::default(), "API_NOT_FOUND", Duration::from_millis(2));
+        metrics.would_deny(ApiLabel::default(), "REVOKED");
         metrics.set_keys(7);
         metrics.told("RotationDue");
         metrics.set_watch_age("ApiKey", Duration::from_millis(1500));
@@ -130,6 +140,7 @@ mod tests {
             r#"keyturn_verdicts_total{api="",code="API_NOT_FOUND"} 1"#,
             "keyturn_verify_duration_seconds_count 2",
             r#"keyturn_verify_duration_seconds_bucket{le="2.5e-7"} 0"#,
+            r#"keyturn_would_deny_total{api="",code="REVOKED"} 1"#,
             "keyturn_index_keys 7",
             r#"keyturn_key_events_total{reason="RotationDue"} 1"#,
             r#"keyturn_watch_age_seconds{kind="ApiKey"} 1.5"#,

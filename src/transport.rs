@@ -21,7 +21,7 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::verify::engine::Engine;
 
-use answer::{Answer, Instant, answer};
+use answer::{Answer, Instant, Judged, answer};
 
 /// The auth port, apart from its connections.
 pub struct AuthPort {
@@ -40,8 +40,11 @@ impl AuthPort {
     #[must_use]
     pub fn answer(&self, parts: &Parts) -> Response<String> {
         let since_boot = clock::since_boot();
-        let Answer { response, verdict } = answer(self.engine.get(), parts, Instant { now: clock::now(), since_boot });
-        if let Some((api, code)) = verdict {
+        let Answer { response, judged } = answer(self.engine.get(), parts, Instant { now: clock::now(), since_boot });
+        if let Some(Judged { api, code, would_deny }) = judged {
+            if let Some(would_deny) = would_deny {
+                self.metrics.would_deny(api.clone(), would_deny);
+            }
             self.metrics.judged(api, code, clock::since_boot().saturating_sub(since_boot));
         }
         response

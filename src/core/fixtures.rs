@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::address::AddressSet;
 use super::key::{Environment, KeyFormat};
-use super::policy::{Api, Delivery, Key, ObjectName, Preflight, Schedule, Unmatched};
+use super::policy::{Api, Delivery, Key, Mode, ObjectName, Preflight, Schedule, Unmatched};
 use super::route::Routes;
 
 /// The key speech/ci of the API speech/transcripts, created at the epoch.
@@ -36,6 +36,7 @@ pub(crate) fn key() -> Key {
 pub(crate) fn api() -> Api {
     Api {
         name: ObjectName::new("speech", "transcripts"),
+        mode: Mode::Enforce,
         key_format: KeyFormat { prefix: "sk".into(), length: 32 },
         credentials: vec![],
         grants: vec![],

@@ -142,6 +142,7 @@ pub struct RateLimit {
 #[derive(Clone, Debug)]
 pub struct Api {
     pub name: ObjectName,
+    pub mode: Mode,
     pub key_format: KeyFormat,
     /// Where a key may be presented, in this order.
     pub credentials: Vec<Credential>,
@@ -168,6 +169,15 @@ pub enum Credential {
     Header { name: Arc<str>, scheme: Option<Arc<str>> },
     /// A query parameter of the original request.
     Query { name: Arc<str> },
+}
+
+/// What becomes of a refusal that is about a key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// It is answered.
+    Enforce,
+    /// It is told and counted, and the request passes: for bringing an API that is in use behind keys.
+    Audit,
 }
 
 /// What becomes of a request that no route matches.

@@ -36,6 +36,13 @@ impl Code {
         Self::RateLimited,
     ];
 
+    /// Whether a key, or its use, is refused, rather than the question of whether there is one could not be asked:
+    /// what an API in audit mode lets pass.
+    #[must_use]
+    pub fn is_about_the_key(self) -> bool {
+        self >= Self::Unauthorized
+    }
+
     /// As problem documents, headers, logs and metrics spell it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -150,5 +157,7 @@ mod tests {
             assert_eq!(code.as_str().parse(), Ok(code));
         }
         assert_eq!("revoked".parse::<Code>(), Err(()));
+        let others = Code::ALL.into_iter().filter(|code| !code.is_about_the_key());
+        assert!(others.eq([Code::Unavailable, Code::ApiNotFound, Code::BadRequest]));
     }
 }

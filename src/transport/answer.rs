@@ -39,8 +39,18 @@ pub(super) struct Instant {
 /// What one call came to.
 pub(super) struct Answer {
     pub(super) response: Response<String>,
-    /// What to count: the API, if there is one of that name, and the code. `None` when nothing was judged.
-    pub(super) verdict: Option<(ApiLabel, &'static str)>,
+    /// `None` when nothing was judged.
+    pub(super) judged: Option<Judged>,
+}
+
+/// What to count of a verdict.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Judged {
+    /// If there is one of that name.
+    pub(super) api: ApiLabel,
+    pub(super) code: &'static str,
+    /// What the code would be outside of audit mode, if another.
+    pub(super) would_deny: Option<&'static str>,
 }
 
 /// Answers a call by its head. Without an engine nothing can be judged yet.
@@ -77,7 +87,8 @@ fn judge(engine: Option<&Engine>, dialect: &Dialect, call: &Call<'_>, at: Instan
     let Some(engine) = engine else {
         let denial = Denial { code: Code::Unavailable, retry_after: None, cause: "there is no pepper yet" };
         let response = refused(dialect, call, &denial);
-        return Answer { response, verdict: Some((ApiLabel::default(), denial.code.as_str())) };
+        let judged = Judged { api: ApiLabel::default(), code: denial.code.as_str(), would_deny: None };
+        return Answer { response, judged: Some(judged) };
     };
     let request = Request {
         namespace: call.namespace,
@@ -86,25 +97,27 @@ fn judge(engine: Option<&Engine>, dialect: &Dialect, call: &Call<'_>, at: Instan
         original: dialect.read(call.headers),
         headers: call.headers,
     };
-    let Verdict { denial, identity, limit, api, route } = engine.verify(&request, at.now, at.since_boot);
-    let mut response = match &denial {
-        None => allowed(identity.as_ref()),
-        Some(denial) => {
-            let response = refused(dialect, call, denial);
-            tell(denial, call, route.as_ref().map(|route| &*route.name), identity.as_ref());
-            response
-        }
+    let Verdict { denial, would_deny, identity, limit, api, route } = engine.verify(&request, at.now, at.since_boot);
+    if let Some(told) = denial.as_ref().or(would_deny.as_ref()) {
+        tell(told, denial.is_some(), call, route.as_ref().map(|route| &*route.name), identity.as_ref());
+    }
+    let mut response = match (&denial, &would_deny) {
+        (Some(denial), _) => refused(dialect, call, denial),
+        // A key that is not good is nobody's.
+        (None, Some(would_deny)) => allowed(None, would_deny.code.as_str()),
+        (None, None) => allowed(identity.as_ref(), ""),
     };
     if let Some(limit) = limit {
         fields::put_limit(response.headers_mut(), &limit, at.now);
     }
     let label = api.map(|api| (Arc::clone(&api.name.namespace), Arc::clone(&api.name.name)));
     let code = denial.map_or(ALLOWED, |denial| denial.code.as_str());
-    Answer { response, verdict: Some((ApiLabel(label), code)) }
+    let would_deny = would_deny.map(|would_deny| would_deny.code.as_str());
+    Answer { response, judged: Some(Judged { api: ApiLabel(label), code, would_deny }) }
 }
 
 /// Exactly 200 and no body: nginx reuses a connection only then.
-fn allowed(identity: Option<&Identity>) -> Response<String> {
+fn allowed(identity: Option<&Identity>, would_deny: &'static str) -> Response<String> {
     let mut response = Response::new(String::new());
     let version = identity.map(|identity| identity.version().to_string());
     let text = |read: fn(&Identity) -> &str| identity.map_or("", read);
@@ -123,6 +136,7 @@ fn allowed(identity: Option<&Identity>) -> Response<String> {
         let value = HeaderValue::from_str(value).unwrap_or(const { HeaderValue::from_static("") });
         response.headers_mut().insert(name, value);
     }
+    response.headers_mut().insert(fields::AUTH_WOULD_DENY, HeaderValue::from_static(would_deny));
     response
 }
 
@@ -158,17 +172,17 @@ fn explain(namespace: &str, api: &str, code: Code, headers: &HeaderMap) -> Answe
     if code.status() == 401 {
         fields::put_challenge(headers, namespace, api);
     }
-    Answer { response, verdict: None }
+    Answer { response, judged: None }
 }
 
 fn nothing_there(status: StatusCode) -> Answer {
     let mut response = Response::new(String::new());
     *response.status_mut() = status;
-    Answer { response, verdict: None }
+    Answer { response, judged: None }
 }
 
 /// The caller learns little; the log learns everything but the key.
-fn tell(denial: &Denial, call: &Call<'_>, route: Option<&str>, identity: Option<&Identity>) {
+fn tell(denial: &Denial, enforced: bool, call: &Call<'_>, route: Option<&str>, identity: Option<&Identity>) {
     info!(
         code = denial.code.as_str(),
         cause = denial.cause,
@@ -176,7 +190,8 @@ fn tell(denial: &Denial, call: &Call<'_>, route: Option<&str>, identity: Option<
         route,
         key = identity.map(|identity| identity.entry().id()),
         request = call.headers.get(fields::REQUEST_ID).and_then(|id| id.to_str().ok()),
-        "refused"
+        "{}",
+        if enforced { "refused" } else { "let pass in audit mode" }
     );
 }
 

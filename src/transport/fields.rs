@@ -7,6 +7,7 @@ use crate::core::verdict::LimitState;
 
 pub(super) const AUTH_CODE: HeaderName = HeaderName::from_static("x-auth-code");
 pub(super) const AUTH_STATUS: HeaderName = HeaderName::from_static("x-auth-status");
+pub(super) const AUTH_WOULD_DENY: HeaderName = HeaderName::from_static("x-auth-would-deny");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub(super) const APIKEY_ID: HeaderName = HeaderName::from_static("x-apikey-id");

@@ -15,7 +15,7 @@ use super::index::Index;
 use super::request::{Headers, Original, Request};
 use crate::core::digest::{Digest, Pepper};
 use crate::core::path;
-use crate::core::policy::{Api, Preflight, Unmatched};
+use crate::core::policy::{Api, Mode, Preflight, Unmatched};
 use crate::core::route::Route;
 use crate::core::verdict::{Code, Denial, LimitState};
 
@@ -35,6 +35,8 @@ pub struct Engine {
 pub struct Verdict {
     /// Why it is refused; `None` lets it pass.
     pub denial: Option<Denial>,
+    /// Why it would be refused, if the API were not in audit mode.
+    pub would_deny: Option<Denial>,
     /// Whose key it is: with every denial about a known key too, for logs and metrics. Nobody's where no key
     /// is needed.
     pub identity: Option<Identity>,
@@ -59,7 +61,12 @@ impl Engine {
         H: Headers + ?Sized,
     {
         let mut verdict = Verdict::default();
-        verdict.denial = self.judge(request, now, monotonic, &mut verdict).err();
+        let denial = self.judge(request, now, monotonic, &mut verdict).err();
+        let audits = verdict.api.as_ref().is_some_and(|api| api.mode == Mode::Audit);
+        match denial {
+            Some(denial) if audits && denial.code.is_about_the_key() => verdict.would_deny = Some(denial),
+            denial => verdict.denial = denial,
+        }
         verdict
     }
 

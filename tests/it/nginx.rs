@@ -109,6 +109,24 @@ async fn what_the_client_says_about_itself_does_not_count() {
 }
 
 #[tokio::test]
+async fn in_audit_mode_everybody_passes_and_the_backend_learns_who_would_not() {
+    let verifier = Verifier::start_in_mode("Audit").await;
+    let site = Site::start(&[verifier.address()]).await;
+    let (key, revoked) = (string("ci"), string("revoked"));
+    let forged = ("x-auth-would-deny", "forged");
+    for (target, headers, id, would_deny) in [
+        ("/v1/models", vec![forged], None, Some("UNAUTHORIZED")),
+        ("/v1/admin", vec![forged, ("x-api-key", key.expose())], None, Some("INSUFFICIENT_SCOPE")),
+        ("/v1/models", vec![forged, ("x-api-key", revoked.expose())], None, Some("REVOKED")),
+        ("/v1/models", vec![forged, ("x-api-key", key.expose())], Some("key_ci"), None),
+    ] {
+        assert_eq!(site.get(target, &headers).await.status, 200, "{would_deny:?}");
+        let seen = site.seen();
+        assert_eq!((seen.header("x-apikey-id"), seen.header("x-auth-would-deny")), (id, would_deny));
+    }
+}
+
+#[tokio::test]
 async fn the_backend_learns_who_calls_and_never_the_credential() {
     let verifier = Verifier::start().await;
     let site = Site::start(&[verifier.address()]).await;

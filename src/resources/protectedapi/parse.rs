@@ -27,6 +27,10 @@ impl ProtectedApi {
         Ok(policy::Api {
             name: parse::object_name(&self.metadata)?,
             key_format: key_format(&spec.key_format)?,
+            mode: match spec.mode {
+                Mode::Enforce => policy::Mode::Enforce,
+                Mode::Audit => policy::Mode::Audit,
+            },
             credentials: spec.credentials.iter().enumerate().map(credential).collect::<Result<_, _>>()?,
             grants: spec.grants.iter().map(super::Grant::parse).collect::<Result<_, _>>()?,
             default_tier: spec.default_tier.as_deref().map(Into::into),
@@ -56,7 +60,6 @@ impl ProtectedApi {
 fn refuse_unsupported(spec: &ProtectedApiSpec) -> Result<(), Rejection> {
     let any = |uses: fn(&super::Route) -> bool| spec.routes.iter().any(uses);
     parse::refuse_unsupported(&[
-        ("spec.mode: Audit", spec.mode == Mode::Audit),
         ("spec.hosts", !spec.hosts.is_empty()),
         ("spec.trustedForwarders", !spec.trusted_forwarders.is_empty()),
         ("spec.routes[].cost", any(|route| route.cost != 1)),
@@ -158,7 +161,6 @@ mod tests {
             json!({"routes": [route]})
         };
         for (spec, field) in [
-            (json!({"mode": "Audit"}), "spec.mode: Audit"),
             (json!({"hosts": ["a.example"]}), "spec.hosts"),
             (json!({"trustedForwarders": ["10.0.0.0/8"]}), "spec.trustedForwarders"),
             (with("cost", json!(0)), "spec.routes[].cost"),

@@ -9,7 +9,7 @@ use crate::core::address::AddressSet;
 use crate::core::digest::Pepper;
 use crate::core::fixtures;
 use crate::core::key::{Environment, KeyFormat, PlainKey};
-use crate::core::policy::{Api, Credential, Key, ObjectName, RateLimit, Unmatched};
+use crate::core::policy::{Api, Credential, Key, Mode, ObjectName, RateLimit, Unmatched};
 use crate::core::query::Query;
 use crate::core::rotation::VersionState;
 use crate::core::route::{Route, Routes};
@@ -85,9 +85,13 @@ fn record() -> KeyRecord {
 }
 
 fn engine() -> Engine {
+    engine_of(api())
+}
+
+fn engine_of(api: Api) -> Engine {
     let (index, gate) = (Index::default(), Gate::new(Duration::from_secs(30)));
     index.change_policies(|policies| {
-        policies.apis.insert(ObjectName::new("speech", "transcripts"), Ok(Arc::new(api())));
+        policies.apis.insert(ObjectName::new("speech", "transcripts"), Ok(Arc::new(api)));
     });
     index.reset(vec![record()]);
     gate.permit(AT.since_boot + Duration::from_secs(30));
@@ -130,14 +134,14 @@ impl Asked {
         self.with("x-api-key", string().expose())
     }
 
-    fn of(self, engine: Option<&Engine>) -> (String, Option<(ApiLabel, &'static str)>) {
+    fn of(self, engine: Option<&Engine>) -> (String, Option<Judged>) {
         let mut request = HttpRequest::get(self.path);
         for (name, value) in self.headers {
             request = request.header(name, value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let Answer { response, verdict } = answer(engine, &parts, AT);
-        (text(response), verdict)
+        let Answer { response, judged } = answer(engine, &parts, AT);
+        (text(response), judged)
     }
 }
 
@@ -147,6 +151,10 @@ fn text(response: Response<String>) -> String {
     let lines = parts.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
     let all: Vec<_> = std::iter::once(parts.status.as_u16().to_string()).chain(lines).chain([body]).collect();
     all.join("\n").trim_end_matches('\n').to_owned()
+}
+
+fn judged_as(code: &'static str, would_deny: Option<&'static str>) -> Judged {
+    Judged { api: ApiLabel(Some(("speech".into(), "transcripts".into()))), code, would_deny }
 }
 
 /// What every refusal about the request `r-1` begins with.
@@ -185,25 +193,25 @@ fn refusals_about_a_known_key_say_how_its_limit_stands_and_charge_nothing() {
         ("a missing scope", nginx(AUTH).with("x-original-method", "POST"), Code::InsufficientScope),
         ("a missing scope by name", nginx("/auth-as/nginx/speech/transcripts/write/v1"), Code::InsufficientScope),
     ] {
-        let (text, verdict) = asked.with_key().of(Some(&engine));
+        let (text, judged) = asked.with_key().of(Some(&engine));
         assert!(text.starts_with(&refusal(403, code)), "{case}: {text}");
         assert!(text.contains("\nx-ratelimit-remaining: 2\n"), "{case}: {text}");
-        let label = ApiLabel(Some(("speech".into(), "transcripts".into())));
-        assert_eq!(verdict, Some((label, code.as_str())), "{case}");
+        assert_eq!(judged, Some(judged_as(code.as_str(), None)), "{case}");
     }
 }
 
 #[test]
 fn whoever_may_pass_is_named_and_told_what_is_left() {
     let engine = engine();
-    let (text, verdict) = nginx(AUTH).with_key().and("x-apikey-id", "forged").of(Some(&engine));
+    let (text, judged) = nginx(AUTH).with_key().and("x-apikey-id", "forged").of(Some(&engine));
     let expected = "200\n\
         x-apikey-id: key_1\nx-apikey-name: ci\nx-apikey-namespace: speech\nx-apikey-owner: acme-1\n\
         x-apikey-environment: live\nx-apikey-tier: \nx-apikey-version: 3\nx-apikey-scopes: read\n\
+        x-auth-would-deny: \n\
         x-ratelimit-limit: 2\nx-ratelimit-remaining: 1\nx-ratelimit-reset: 1700000100\n\
         ratelimit: \"requests\";r=1;t=100\nratelimit-policy: \"requests\";q=2;w=60";
     assert_eq!(text, expected);
-    assert_eq!(verdict, Some((ApiLabel(Some(("speech".into(), "transcripts".into()))), "ALLOWED")));
+    assert_eq!(judged, Some(judged_as("ALLOWED", None)));
 }
 
 #[test]
@@ -215,18 +223,45 @@ fn an_exhausted_limit_says_when_to_come_back() {
 }
 
 #[test]
+fn in_audit_mode_a_refusal_is_told_and_passes_as_nobody() {
+    let engine = engine_of(Api { mode: Mode::Audit, ..api() });
+    let nobody = "200\nx-apikey-id: \nx-apikey-name: \nx-apikey-namespace: \nx-apikey-owner: \n\
+        x-apikey-environment: \nx-apikey-tier: \nx-apikey-version: \nx-apikey-scopes: \nx-auth-would-deny: ";
+    for (case, asked, code) in [
+        ("no key", nginx(AUTH).and("x-auth-would-deny", "forged"), Code::Unauthorized),
+        ("a foreign address", nginx(AUTH).with_key().with("x-real-ip", "198.51.100.1"), Code::IpNotAllowed),
+        ("no such route", nginx(AUTH).with_key().with("x-original-uri", "/v2"), Code::RouteNotFound),
+        ("a missing scope", nginx(AUTH).with_key().with("x-original-method", "POST"), Code::InsufficientScope),
+    ] {
+        let (text, judged) = asked.of(Some(&engine));
+        assert!(text.starts_with(&format!("{nobody}{code}")), "{case}: {text}");
+        assert_eq!(judged, Some(judged_as("ALLOWED", Some(code.as_str()))), "{case}");
+    }
+    for (case, asked, code) in [
+        ("two URIs", nginx(AUTH).with_key().and("x-original-uri", "/v1/b"), Code::BadRequest),
+        ("another API", nginx("/auth/nginx/speech/other").with_key(), Code::ApiNotFound),
+    ] {
+        assert!(asked.of(Some(&engine)).0.starts_with(&refusal(403, code)), "{case}");
+    }
+    let (text, judged) = nginx(AUTH).with_key().of(Some(&engine));
+    assert!(text.starts_with("200\nx-apikey-id: key_1\n") && text.contains("\nx-auth-would-deny: \n"), "{text}");
+    assert!(text.contains("\nx-ratelimit-remaining: 1\n"), "what is let in is charged: {text}");
+    assert_eq!(judged, Some(judged_as("ALLOWED", None)));
+}
+
+#[test]
 fn a_public_route_has_no_identity_and_needs_none() {
     let (text, _) = nginx(AUTH).with("x-original-uri", "/healthz").with_key().of(Some(&engine()));
     let expected = "200\nx-apikey-id: \nx-apikey-name: \nx-apikey-namespace: \nx-apikey-owner: \n\
-        x-apikey-environment: \nx-apikey-tier: \nx-apikey-version: \nx-apikey-scopes:";
+        x-apikey-environment: \nx-apikey-tier: \nx-apikey-version: \nx-apikey-scopes: \nx-auth-would-deny:";
     assert_eq!(text.trim_end(), expected);
 }
 
 #[test]
 fn nothing_is_judged_before_there_is_an_engine() {
-    let (text, verdict) = nginx(AUTH).with_key().of(None);
+    let (text, judged) = nginx(AUTH).with_key().of(None);
     assert_eq!(text, format!("{}\nretry-after: 5", refusal(503, Code::Unavailable)));
-    assert_eq!(verdict, Some((ApiLabel::default(), "UNAVAILABLE")));
+    assert_eq!(judged, Some(Judged { api: ApiLabel::default(), code: "UNAVAILABLE", would_deny: None }));
 }
 
 #[test]
@@ -242,12 +277,12 @@ fn problems_are_explained_with_their_true_status_and_judge_nothing() {
     for code in Code::ALL {
         let path = format!("/problem/speech/transcripts/{code}");
         let request = HttpRequest::get(path).header("x-request-id", "r-1").body(()).unwrap();
-        let Answer { response, verdict } = answer(None, &request.into_parts().0, AT);
+        let Answer { response, judged } = answer(None, &request.into_parts().0, AT);
         assert_eq!(response.status().as_u16(), code.status(), "{code}");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json", "{code}");
         assert_eq!(response.headers().contains_key(header::WWW_AUTHENTICATE), code.status() == 401, "{code}");
         assert_eq!(*response.body(), problem::body(code, "r-1"), "{code}");
-        assert_eq!(verdict, None, "{code}");
+        assert_eq!(judged, None, "{code}");
     }
 }
 
@@ -260,9 +295,9 @@ fn nothing_else_is_served() {
         ("POST", "/problem/speech/transcripts/EXPIRED", 405),
     ] {
         let (parts, ()) = HttpRequest::builder().method(method).uri(path).body(()).unwrap().into_parts();
-        let Answer { response, verdict } = answer(Some(&engine()), &parts, AT);
+        let Answer { response, judged } = answer(Some(&engine()), &parts, AT);
         assert_eq!(
-            (response.status().as_u16(), response.body().as_str(), verdict),
+            (response.status().as_u16(), response.body().as_str(), judged),
             (status, "", None),
             "{method} {path}"
         );

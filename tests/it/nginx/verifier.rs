@@ -31,9 +31,14 @@ pub(super) struct Verifier {
 
 impl Verifier {
     pub(super) async fn start() -> Self {
+        Self::start_in_mode("Enforce").await
+    }
+
+    /// With the API in this `spec.mode`.
+    pub(super) async fn start_in_mode(mode: &str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        let port = AuthPort::new(Arc::new(Metrics::new()), Arc::new(OnceLock::from(engine())));
+        let port = AuthPort::new(Arc::new(Metrics::new()), Arc::new(OnceLock::from(engine(mode))));
         let judged = Arc::new(AtomicUsize::new(0));
         let (drain, counter) = (Drain::default(), Arc::clone(&judged));
         let answer = move |parts: &http::request::Parts| {
@@ -76,10 +81,10 @@ pub(super) fn string(name: &str) -> PlainKey {
     format.mint(Environment::Live, fill).unwrap_or_else(|never| match never {})
 }
 
-fn engine() -> Engine {
+fn engine(mode: &str) -> Engine {
     let (index, gate) = (Index::default(), Gate::new(Duration::from_hours(1)));
     index.change_policies(|policies| {
-        policies.apis.insert(ObjectName::new("speech", "transcripts"), Ok(Arc::new(api())));
+        policies.apis.insert(ObjectName::new("speech", "transcripts"), Ok(Arc::new(api(mode))));
     });
     index.reset(vec![
         record("ci", &json!({"ipAllowlist": ["127.0.0.1"], "owner": "acme-1"})),
@@ -102,8 +107,9 @@ fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
 }
 
-fn api() -> keyturn::core::policy::Api {
+fn api(mode: &str) -> keyturn::core::policy::Api {
     let spec = json!({
+        "mode": mode,
         "keyFormat": {"prefix": "sk"},
         "credentials": [{"header": "Authorization", "scheme": "Bearer"}, {"header": "X-API-Key"}],
         "identity": ["Scopes"],
