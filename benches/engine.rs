@@ -168,7 +168,7 @@ fn engine(index: Index, pepper: &Pepper) -> Engine {
     let gate = Gate::new(Duration::from_secs(30));
     gate.permit(Duration::from_secs(30));
     Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, Duration::ZERO));
-    Engine::new(Arc::new(index), Arc::new(gate), pepper.clone())
+    Engine::new(Arc::new(index), Arc::new(gate), pepper.clone().into())
 }
 
 /// Fills an index as a first list does and prints what the process grew by.

@@ -13,9 +13,11 @@
 mod apikey;
 mod judging;
 mod pepper;
+mod peppers;
 mod policies;
 mod scope;
 mod secrets;
+mod strings;
 
 use std::sync::Arc;
 
@@ -24,7 +26,7 @@ use kube::api::PostParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
-use kube::runtime::{Controller, controller, watcher};
+use kube::runtime::{Controller, WatchStreamExt as _, controller, reflector, watcher};
 use kube::{Client, ResourceExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -82,15 +84,22 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     let Some(pepper) = shutdown.run_until_cancelled(pepper::ensure(&client, &scope, &operator_namespace)).await else {
         return Ok(());
     };
-    let pepper = pepper.map_err(Error::Pepper)?;
+    let (first, version) = pepper.map_err(Error::Pepper)?;
 
     let (wake, woken) = mpsc::unbounded_channel::<KeyRef>();
-    let keys = Controller::new(scope.api::<DeserializeGuard<ApiKey>>(&client), watcher::Config::default());
-    let store = keys.store();
+    let (store, written) = reflector::store();
+    let watched = watcher(scope.api::<DeserializeGuard<ApiKey>>(&client), watcher::Config::default());
+    // Deletions as well: what is remembered of a key goes with it, and another may take its place.
+    let touched = reflector(written, watched).default_backoff().touched_objects();
+    let keys = Controller::for_stream(touched, store.clone());
     let tasks = TaskTracker::new();
     let policies = policies::follow(&client, &scope, &store, &wake, &shutdown, &tasks);
     let secrets = secrets::follow(&client, &scope, &wake, &shutdown, &tasks);
     let judging = judging::follow(&client, &operator_namespace, &wake, &shutdown, &tasks);
+    let peppers = Arc::new(peppers::Kept::new(first, version));
+    let strings = strings::Strings::new(wake.clone());
+    let following = Arc::clone(&peppers).follow(client.clone(), operator_namespace, store.clone(), wake);
+    tasks.spawn(shutdown.clone().run_until_cancelled_owned(following));
     tasks.close();
 
     let reporter = Reporter { controller: "keyturn".into(), instance: None };
@@ -98,7 +107,9 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
         recorder: Recorder::new(client.clone(), reporter),
         client,
         metrics,
-        pepper,
+        peppers,
+        strings,
+        keys: store.clone(),
         policies: Arc::clone(&policies),
         secrets: Arc::clone(&secrets),
         judging: Arc::clone(&judging),
@@ -124,7 +135,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
                 match outcome {
                     Ok((key, _)) => debug!(%key, "looked after"),
                     Err(controller::Error::ObjectNotFound(key)) => {
-                        watched.progress.forget(key.namespace.as_deref(), &key.name);
+                        watched.forget(key.namespace.as_deref().unwrap_or_default(), &key.name);
                     }
                     // Said where it is known what failed.
                     Err(controller::Error::ReconcilerFailed(..)) => {}

@@ -3,7 +3,7 @@
 //! ```text
 //!  ApiKey, ProtectedApi, ApiKeyTier, ApiKeyRole,       Secret keyturn-pepper
 //!  ApiKeyOwner, Namespace (metadata only)                    │
-//!        │ one list+watch loop each                          │ once
+//!        │ one list+watch loop each                          │ watched by name
 //!        ▼                                                   ▼
 //!      apply: one task, one report at a time ──► index ──► engine ──► transport
 //!        │                         └──────────► gate: how long ago each kind was last heard of, the permit
@@ -49,6 +49,7 @@ use crate::verify::index::Index;
 
 use apply::{Applier, Update};
 use lease::{Claim, Holder};
+use pepper::Keeper;
 use permit::Held;
 use watch::{Follower, Report};
 
@@ -146,10 +147,15 @@ impl Feed {
 
     /// Feeds the engine until `stop`, then releases the Lease. Nothing is answered any more from then on.
     pub async fn run(&self, stop: CancellationToken) {
-        tokio::join!(stop.run_until_cancelled(self.read_pepper()), self.keep_feeding(&stop));
+        let secrets: Api<Secret> = Api::namespaced(self.options.client.clone(), &self.options.operator_namespace);
+        let tell = Box::new(|news| self.take_peppers(news));
+        let peppers = Keeper::new(secrets, self.options.max_staleness, tell);
+        // Boxed: a watch with its buffers is much to carry on the stack.
+        let keeping = Box::pin(stop.run_until_cancelled(peppers.keep()));
+        tokio::join!(keeping, self.keep_feeding(&peppers, &stop));
     }
 
-    async fn keep_feeding(&self, stop: &CancellationToken) {
+    async fn keep_feeding(&self, peppers: &Keeper<'_>, stop: &CancellationToken) {
         let leases: Api<Lease> = Api::namespaced(self.options.client.clone(), &self.options.operator_namespace);
         let duration = self.options.max_staleness;
         let holder = Holder { process: self.options.process.clone(), duration, quiet: self.cadence().lease_write };
@@ -157,7 +163,7 @@ impl Feed {
             info!(lease = claim.name(), "the Lease is held");
             self.held.send_replace(true);
             // Boxed: six watches with their buffers are much to carry on the stack.
-            let feeding = Box::pin(self.feed(&mut claim));
+            let feeding = Box::pin(self.feed(&mut claim, peppers));
             if let Some(end) = stop.run_until_cancelled(feeding).await {
                 warn!(lease = claim.name(), reason = chain(&end), "no request is answered; starting over");
             }
@@ -170,29 +176,36 @@ impl Feed {
 
     /// Feeds the engine under one Lease until that comes to an end. Claims come before lists: what is listed after
     /// the claim is at least as new as what the controller waits for once it has seen the Lease.
-    async fn feed(&self, claim: &mut Claim) -> End {
+    async fn feed(&self, claim: &mut Claim, peppers: &Keeper<'_>) -> End {
         self.gate.forget();
         let held = Arc::new(Held::new(claim.begun, self.options.max_staleness, Arc::clone(&self.gate)));
         tokio::select! {
             () = claim.renew_while_held(&held) => End::LeaseLost,
             over = held.over() => End::Over(over),
-            () = self.follow(&held) => End::FeedEnded,
+            () = self.follow(&held, peppers) => End::FeedEnded,
         }
     }
 
-    async fn read_pepper(&self) {
-        let secrets: Api<Secret> = Api::namespaced(self.options.client.clone(), &self.options.operator_namespace);
-        let pepper = pepper::wait(&secrets, |reason| *self.no_pepper() = Some(reason)).await;
-        self.engine.get_or_init(|| Engine::new(Arc::clone(&self.index), Arc::clone(&self.gate), pepper));
-        *self.no_pepper() = None;
+    fn take_peppers(&self, news: pepper::News) {
+        match news {
+            pepper::News::Missing(reason) => *self.no_pepper() = Some(reason),
+            pepper::News::Use(peppers) => {
+                let new = || Engine::new(Arc::clone(&self.index), Arc::clone(&self.gate), peppers.clone());
+                self.engine.get_or_init(new).set_peppers(peppers.clone());
+                *self.no_pepper() = None;
+            }
+        }
     }
 
-    async fn follow(&self, held: &Arc<Held>) {
+    async fn follow(&self, held: &Arc<Held>, peppers: &Keeper<'_>) {
         let (reports, mut queue) = mpsc::channel(QUEUE);
         let writer = Applier { index: Arc::clone(&self.index), gate: Arc::clone(&self.gate), held: Arc::clone(held) };
         let Cadence { check, progress, .. } = self.cadence();
         let applying = async {
             while let Some(update) = queue.recv().await {
+                if let Update::Keys(report) = &update {
+                    peppers.know(&report.change).await;
+                }
                 writer.apply(update);
             }
         };

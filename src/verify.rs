@@ -17,6 +17,8 @@ pub mod limits;
 pub mod request;
 
 mod credentials;
+mod holders;
+mod lookup;
 mod terms;
 
 #[cfg(test)]

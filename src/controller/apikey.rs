@@ -4,10 +4,13 @@
 mod apply;
 mod build;
 mod delivery;
+mod duplicate;
 mod gather;
 mod progress;
 mod publish;
 mod record;
+mod restored;
+mod source;
 mod template;
 
 use std::sync::Arc;
@@ -16,15 +19,18 @@ use std::time::Duration;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
+use kube::runtime::reflector::Store;
 use kube::{Api, Client, ResourceExt as _};
 
 use super::judging::Judging;
 use super::key_ref;
+use super::peppers;
 use super::policies::Policies;
 use super::secrets::Secrets;
+use super::strings::Strings;
 use crate::clock;
-use crate::core::digest::Pepper;
 use crate::core::lifecycle::{self, Step};
+use crate::core::policy::ObjectName;
 use crate::metrics::Metrics;
 use crate::resources::ApiKey;
 use crate::telemetry::chain;
@@ -44,11 +50,22 @@ pub(super) struct Context {
     pub(super) client: Client,
     pub(super) metrics: Arc<Metrics>,
     pub(super) recorder: Recorder,
-    pub(super) pepper: Pepper,
+    pub(super) peppers: Arc<peppers::Kept>,
+    pub(super) strings: Strings,
+    /// Every key, once the queue runs.
+    pub(super) keys: Store<DeserializeGuard<ApiKey>>,
     pub(super) policies: Arc<Policies>,
     pub(super) secrets: Arc<Secrets>,
     pub(super) judging: Arc<Judging>,
     pub(super) progress: Progress,
+}
+
+impl Context {
+    /// The key is gone.
+    pub(super) fn forget(&self, namespace: &str, name: &str) {
+        self.progress.forget(namespace, name);
+        self.strings.forget(&ObjectName::new(namespace, name));
+    }
 }
 
 /// A key could not be looked after this time.
@@ -101,11 +118,13 @@ async fn look_after(key: &ApiKey, context: &Context) -> Result<Action, Error> {
     if let Some(at_rest) = context.progress.at_rest(key, context, clock::now()) {
         return Ok(at_rest);
     }
+    duplicate::learn_all(context);
     let mut observed = gather::gather(context, key).await.map_err(Error::Gather)?;
     for _ in 0..MOST_STEPS {
         let now = clock::now();
         ask_verifiers(context, &mut observed).await?;
-        let plan = match observed.world(context) {
+        duplicate::refuse(context, &mut observed);
+        let plan = match observed.world() {
             Some(world) => lifecycle::plan(&world, now),
             // The manifest says something that the schema should have refused: that is told, nothing else.
             None => return publish::invalid(context, observed, now).await.map_err(Error::Apply),

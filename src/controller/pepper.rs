@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
-use kube::core::{DynamicObject, ObjectMeta};
+use kube::core::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::{Api, Client, ResourceExt as _};
 use tracing::info;
 
 use super::post_params;
 use super::scope::Scope;
-use crate::core::digest::{PEPPER_BYTES, Pepper};
+use crate::core::digest::PEPPER_BYTES;
+use crate::core::pepper::Peppers;
 use crate::entropy::{self, EntropyError};
 use crate::resources::ApiKey;
-use crate::resources::names::{MANAGED_BY, MANAGED_BY_LABEL, PEPPER_ACTIVE, PEPPER_SECRET};
+use crate::resources::names::{APIKEY_UID_LABEL, MANAGED_BY, MANAGED_BY_LABEL, PEPPER_ACTIVE, PEPPER_SECRET};
 use crate::resources::pepper::{self, PepperError};
 
 /// Name of the first pepper.
@@ -34,6 +35,12 @@ pub enum Error {
         "Secret {PEPPER_SECRET} is missing, but ApiKey {0} was minted under it; restore the Secret from a backup, since a new one would lock out every key"
     )]
     Lost(String),
+    #[error("looking for Secrets that were written under another pepper")]
+    ListSecrets(#[source] kube::Error),
+    #[error(
+        "Secret {PEPPER_SECRET} is missing, but Secret {0} was written under it; restore it from a backup before the keys, or delete the Secrets that Keyturn wrote"
+    )]
+    LostFor(String),
     #[error("drawing a pepper")]
     Entropy(#[from] EntropyError),
     #[error("creating Secret {PEPPER_SECRET}")]
@@ -42,14 +49,23 @@ pub enum Error {
     Unusable(#[from] PepperError),
 }
 
-/// The pepper in use; made if there is none and no key depends on one. Never overwritten.
-pub(super) async fn ensure(client: &Client, scope: &Scope, operator_namespace: &str) -> Result<Pepper, Error> {
+/// The peppers, and the resourceVersion of their Secret. One is made if there is none and no key depends on any.
+/// Never overwritten.
+pub(super) async fn ensure(
+    client: &Client,
+    scope: &Scope,
+    operator_namespace: &str,
+) -> Result<(Peppers, Option<String>), Error> {
     let secrets = Api::<Secret>::namespaced(client.clone(), operator_namespace);
-    if let Some(mut secret) = secrets.get_opt(PEPPER_SECRET).await.map_err(Error::Read)? {
-        return Ok(pepper::parse(&mut secret)?);
+    if let Some(secret) = secrets.get_opt(PEPPER_SECRET).await.map_err(Error::Read)? {
+        return parsed(secret);
     }
     if let Some(key) = minted_key(client, scope).await? {
         return Err(Error::Lost(key));
+    }
+    // Keys that came back from a backup have no versions, but their Secrets are proven by the pepper.
+    if let Some(secret) = written_secret(client, scope).await? {
+        return Err(Error::LostFor(secret));
     }
     let mut bytes = vec![0; PEPPER_BYTES];
     entropy::fill(&mut bytes)?;
@@ -64,14 +80,29 @@ pub(super) async fn ensure(client: &Client, scope: &Scope, operator_namespace: &
         ..Secret::default()
     };
     match secrets.create(&post_params(), &secret).await {
-        Ok(_) => info!(pepper = FIRST, "made the pepper"),
+        Ok(created) => {
+            info!(pepper = FIRST, "made the pepper");
+            secret = created;
+        }
         // Another controller was faster, or the answer to our own first try was lost.
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
             secret = secrets.get(PEPPER_SECRET).await.map_err(Error::Read)?;
         }
         Err(error) => return Err(Error::Create(error)),
     }
-    Ok(pepper::parse(&mut secret)?)
+    parsed(secret)
+}
+
+fn parsed(mut secret: Secret) -> Result<(Peppers, Option<String>), Error> {
+    Ok((pepper::parse(&mut secret)?, secret.resource_version()))
+}
+
+/// Namespace and name of some Secret that holds, or held, a key of Keyturn's.
+async fn written_secret(client: &Client, scope: &Scope) -> Result<Option<String>, Error> {
+    let secrets: Api<PartialObjectMeta<Secret>> = scope.api(client);
+    let params = ListParams::default().labels(APIKEY_UID_LABEL).limit(1);
+    let page = secrets.list_metadata(&params).await.map_err(Error::ListSecrets)?;
+    Ok(page.items.first().map(|secret| format!("{}/{}", secret.namespace().unwrap_or_default(), secret.name_any())))
 }
 
 /// Namespace and name of some ApiKey that has versions. Read without its type: an object that cannot be read

@@ -33,6 +33,10 @@ pub enum Reason {
     InvalidRoutes,
     InvalidQuery,
     NotYetSupported,
+    /// Said by the controller only: the string to take over is not there, or cannot become a key.
+    SourceNotFound,
+    /// Said by the controller only; verifiers find out by their index: an older key has the same string.
+    DuplicateKey,
     /// Said by the controller only: an object that Keyturn did not make has the Secret's name.
     SecretNameTaken,
 }
@@ -57,6 +61,8 @@ impl Reason {
             Self::InvalidRoutes => "InvalidRoutes",
             Self::InvalidQuery => "InvalidQuery",
             Self::NotYetSupported => "NotYetSupported",
+            Self::SourceNotFound => "SourceNotFound",
+            Self::DuplicateKey => "DuplicateKey",
             Self::SecretNameTaken => "SecretNameTaken",
         }
     }
@@ -100,7 +106,7 @@ pub struct Accepted {
     /// The key's own expiry, or its creation plus the API's `expiresAfter`.
     pub expires_at: Option<Timestamp>,
     /// Key over tier over API, each field by itself; the interval of a key whose strings do not stay in a Secret
-    /// is its own only.
+    /// or were imported is its own only.
     pub schedule: Schedule,
 }
 
@@ -165,8 +171,9 @@ pub fn accept(key: &Key, policies: &Policies) -> Result<Accepted, Rejection> {
     let Entitlement { api, tier, scopes } = entitle(key.into(), policies)?;
     let inherited = tier.as_ref().map_or_else(Schedule::default, |tier| tier.schedule);
     let mut schedule = key.rotation.or(inherited).or(api.default_schedule);
-    // Its strings do not stay where workloads read them: nobody else's schedule rotates it.
-    if key.delivery != Delivery::Retain {
+    // Its strings do not stay where workloads read them, or its holders were given the first one by somebody else:
+    // nobody else's schedule rotates it.
+    if key.delivery != Delivery::Retain || key.source.is_some() {
         schedule.interval = key.rotation.interval;
     }
     let expires_at = expiry(key.expires_at, key.created_at, &api);
@@ -259,6 +266,7 @@ mod tests {
     use super::*;
     use crate::core::fixtures;
     use crate::core::policy::Role;
+    use crate::core::source::Source;
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -395,13 +403,18 @@ mod tests {
     }
 
     #[test]
-    fn a_key_whose_strings_do_not_stay_inherits_no_interval() {
+    fn a_key_whose_strings_do_not_stay_or_were_imported_inherits_no_interval() {
         let policies = policies(Some(api(|api| api.default_schedule.interval = Some(HOUR * 48))));
-        for delivery in [Delivery::Once { ttl: HOUR }, Delivery::Sealed { ttl: HOUR }] {
+        let source = || Source::Secret { name: "old".into(), key: "token".into() };
+        for (delivery, source) in [
+            (Delivery::Once { ttl: HOUR }, None),
+            (Delivery::Sealed { ttl: HOUR }, None),
+            (Delivery::Retain, Some(source())),
+        ] {
             for own in [None, Some(HOUR * 24)] {
                 let key = key(|key| {
                     key.tier = Some("pro".into());
-                    key.delivery = delivery;
+                    (key.delivery, key.source) = (delivery, source.clone());
                     key.rotation.interval = own;
                 });
                 let expected = Schedule { interval: own, grace_period: Some(HOUR) };

@@ -28,6 +28,7 @@ pub(crate) fn key() -> Key {
         rotation_request: None,
         secret_name: "ci".into(),
         delivery: Delivery::Retain,
+        source: None,
         not_yet_supported: vec![],
     }
 }

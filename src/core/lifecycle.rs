@@ -9,6 +9,7 @@
 //! every verifier knows it, put the string into the Secret, only then begin the old version's grace.
 
 mod delivery;
+mod first;
 mod outcome;
 mod revocation;
 #[cfg(test)]
@@ -24,14 +25,19 @@ use super::acceptance::{Accepted, Reason, Rejection};
 use super::handover::Handover;
 use super::policy::{Delivery, Key, RotationRequest};
 use super::rotation::{self, Version, VersionState};
+use super::source::Source;
+pub use first::IMPORTED;
 pub use outcome::{Cause, Event, Plan, Report, SecretState, State, Step};
-pub use world::{Minted, MovedSecret, Obstacle, Record, Revocation, SealedString, Secret, StagedSecret, World};
+pub use world::{
+    Minted, MovedSecret, Obstacle, Record, Redigested, Restored, Revocation, SealedString, Secret, StagedSecret, World,
+};
 
 /// How long a rotation waits for a verifier that lives but does not catch up.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// How soon to look whether a name that somebody else's Secret has is free again: such Secrets are not watched.
-const TAKEN_NAME_POLL: Duration = Duration::from_secs(30);
+/// How soon to look again at what is not watched: the Secret of somebody else, whose name or string is needed, and
+/// the older key with the same string, of whose end one may not have heard.
+const UNWATCHED_POLL: Duration = Duration::from_secs(30);
 
 /// Decides what is to be done next.
 #[must_use]
@@ -59,10 +65,16 @@ fn next_step(world: &World<'_>, now: Timestamp) -> Option<Step> {
     if ended.is_some() || revocation::is_revoked(world) {
         return ended;
     }
+    if let Some(step) = redigest(world) {
+        return Some(step);
+    }
     // Nothing is minted or moved while the key is not accepted, or once it has expired.
     let accepted = accepted.filter(|accepted| !has_expired(accepted, now))?;
     if let Some(staged) = world.record.versions.staged() {
         return finish_staged(world, accepted, staged, now);
+    }
+    if let Some(step) = first::take_over(world, now) {
+        return Some(step);
     }
     // A string would have nowhere to go.
     if world.obstacle.is_some() || (world.secret == Secret::Foreign && !world.key.delivery.is_sealed()) {
@@ -96,6 +108,17 @@ fn settle_graces(world: &World<'_>, accepted: Option<&Accepted>, now: Timestamp)
     });
     let event = ended.map(|version| Event::GraceEnded { number: version.number });
     Some(Step::Record { record: Record { versions: settled, ..world.record.clone() }, event })
+}
+
+/// Brings digests under the active pepper, so that the others can be taken away.
+fn redigest(world: &World<'_>) -> Option<Step> {
+    if world.redigested.is_empty() {
+        return None;
+    }
+    let versions = world.redigested.iter().fold(world.record.versions.clone(), |versions, anew| {
+        versions.redigest(anew.number, anew.digest, &anew.pepper)
+    });
+    Some(Step::Record { record: Record { versions, ..world.record.clone() }, event: None })
 }
 
 /// Steps 3 to 5 for a version that is known to verifiers but not yet current.
@@ -169,7 +192,11 @@ fn promote(world: &World<'_>, accepted: &Accepted, staged: &Version, event: Opti
         secret_name: staged.is_in_secret().then(|| Arc::clone(secret_name)),
         ..world.record.clone()
     };
-    let event = event.unwrap_or(if first { Event::Minted { number } } else { Event::Rotated { number } });
+    let event = event.unwrap_or(match (first, &world.key.source) {
+        (true, Some(Source::Secret { .. })) => Event::Imported { number },
+        (true, _) => Event::Minted { number },
+        (false, _) => Event::Rotated { number },
+    });
     Step::Record { record, event: Some(event) }
 }
 
@@ -180,7 +207,8 @@ fn mint_missing(world: &World<'_>, accepted: &Accepted, now: Timestamp) -> Optio
         return Some(stage(world, accepted, rotated_without_grace, now));
     };
     let lost = current.is_in_secret() && !is_kept(world, current.number) && !is_copied(world, current);
-    lost.then(|| stage(world, accepted, Some(Cause::SecretLost), now))
+    let cause = if world.lost_pepper.is_some() { Cause::PepperLost } else { Cause::SecretLost };
+    lost.then(|| stage(world, accepted, Some(cause), now))
 }
 
 fn cause_to_rotate(world: &World<'_>, accepted: &Accepted, now: Timestamp) -> Option<Cause> {
@@ -289,7 +317,7 @@ fn maintain_secret(world: &World<'_>) -> Option<Step> {
 
 /// Every Secret that holds strings, one after the other.
 fn delete_secret(world: &World<'_>) -> Option<Step> {
-    let ours = matches!(world.secret, Secret::Ours { .. });
+    let ours = matches!(world.secret, Secret::Ours { .. } | Secret::Restored(_));
     let present = ours.then(|| Step::DeleteSecret { name: Arc::clone(&world.key.secret_name) });
     present.or_else(|| delete_moved(world))
 }
@@ -364,7 +392,8 @@ fn report(world: &World<'_>, record: &Record, now: Timestamp) -> Report {
         }
         _ => None,
     };
-    Report { state, accepted, secret, expires_at, next_rotation_at }
+    let locked_out_by = world.lost_pepper.clone();
+    Report { state, accepted, secret, locked_out_by, expires_at, next_rotation_at }
 }
 
 fn name_taken(world: &World<'_>) -> Rejection {
@@ -392,13 +421,15 @@ fn next_look(world: &World<'_>, record: &Record, now: Timestamp) -> Option<Times
     let alive = world.acceptance.as_ref().ok().filter(|accepted| !has_expired(accepted, now));
     let alive = alive.filter(|_| !revocation::is_revoked(world));
     let taken = alive.is_some() && needs_taken_name(world, now);
+    let waits = |rejection: &Rejection| matches!(rejection.reason, Reason::SourceNotFound | Reason::DuplicateKey);
+    let unwatched = taken || world.acceptance.as_ref().is_err_and(waits);
     let instants = [
         record.versions.next_grace_end(),
         delivery::next_end(record),
         delivery::overdue_at(record),
         alive.and_then(|accepted| accepted.expires_at),
         alive.and_then(|accepted| rotation_due(world.key, accepted, record)),
-        taken.then(|| rotation::after(now, TAKEN_NAME_POLL)),
+        unwatched.then(|| rotation::after(now, UNWATCHED_POLL)),
     ];
     instants.into_iter().flatten().filter(|at| *at > now).min()
 }

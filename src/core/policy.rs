@@ -16,6 +16,7 @@ use super::owner::OwnerDirectory;
 use super::route::Routes;
 use super::scope::Scope;
 use super::selector::Labels;
+use super::source::Source;
 
 /// Namespace and name of an object.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -67,6 +68,8 @@ pub struct Key {
     /// Name of the Secret that the string goes into.
     pub secret_name: Arc<str>,
     pub delivery: Delivery,
+    /// An existing key to take over instead of minting one.
+    pub source: Option<Source>,
     /// Fields in use that this version of Keyturn does not act on yet, such as `spec.credits`.
     pub not_yet_supported: Vec<&'static str>,
 }

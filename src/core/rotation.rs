@@ -192,6 +192,16 @@ impl Versions {
         self
     }
 
+    /// The same string under another pepper.
+    #[must_use]
+    pub fn redigest(mut self, number: u32, digest: Digest, pepper: &Arc<str>) -> Self {
+        for version in self.0.iter_mut().filter(|version| version.number == number) {
+            version.digest = digest;
+            version.pepper = Arc::clone(pepper);
+        }
+        self
+    }
+
     fn end_graces(&mut self, now: Timestamp) {
         self.retire(|version| {
             version.state == VersionState::Grace && version.not_after.is_none_or(|not_after| not_after <= now)

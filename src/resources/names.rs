@@ -24,6 +24,11 @@ pub const STAGED_LABEL: &str = "keyturn.dev/staged";
 
 /// Annotation of an ApiKey or its Secret: number of the version whose string its reader has.
 pub const DELIVERED_ANNOTATION: &str = "keyturn.dev/delivered";
+/// Label of a Secret, `"true"`: its string may be taken over by an ApiKey of its namespace. Whoever may make
+/// ApiKeys could otherwise read any Secret by importing it.
+pub const IMPORTABLE_LABEL: &str = "keyturn.dev/importable";
+/// Label of a staged Secret, `"true"`: backups leave it out. Restored, nobody would know whose it was.
+pub const NO_BACKUP_LABEL: &str = "velero.io/exclude-from-backup";
 
 /// Label of a Lease, `"true"`: its holder judges keys.
 pub const JUDGING_LABEL: &str = "keyturn.dev/judging";
@@ -32,7 +37,7 @@ pub const APPLIED_ANNOTATION: &str = "keyturn.dev/applied";
 
 /// Secret of the operator's namespace with the peppers, each under its name.
 pub const PEPPER_SECRET: &str = "keyturn-pepper";
-/// Data key of [`PEPPER_SECRET`]: name of the pepper in use.
+/// Data key of [`PEPPER_SECRET`]: name of the active pepper.
 pub const PEPPER_ACTIVE: &str = "active";
 
 /// Data key of the string, unless `spec.secret.key` names another.

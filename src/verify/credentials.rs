@@ -3,12 +3,12 @@
 use zeroize::Zeroizing;
 
 use super::request::Headers;
-use crate::core::key::KeyFormat;
 use crate::core::path;
 use crate::core::policy::{Api, Credential};
+use crate::core::source;
 
-/// Bytes of a buffer that holds the longest key: prefix 32, environment 6, payload 64, checksum 6.
-const MAX_KEY: usize = 112;
+/// Bytes of a buffer that holds the longest key, which is an imported one.
+const MAX_KEY: usize = *source::LENGTHS.end();
 
 /// Why a request has no key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,6 +33,7 @@ impl NoKey {
 
 /// A string that a client presented, where it stands or, percent-decoded, in a buffer of its own.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "in a box it would cost an allocation for every request")]
 pub(super) enum Presented<'a> {
     Verbatim(&'a [u8]),
     Decoded(Zeroizing<[u8; MAX_KEY]>, usize),
@@ -47,13 +48,21 @@ impl Presented<'_> {
     }
 }
 
-/// The one well-formed key in the places where the API looks. Other strings beside it, such as a JWT meant for
-/// the backend, are none of our business.
-pub(super) fn find<'a, H>(api: &'a Api, headers: &'a H, target: &'a [u8]) -> Result<Presented<'a>, NoKey>
+/// The one key in the places where the API looks: a well-formed string, or one that `is_imported` knows. Other
+/// strings beside it, such as a JWT meant for the backend, are none of our business.
+pub(super) fn find<'a, H>(
+    api: &'a Api,
+    headers: &'a H,
+    target: &'a [u8],
+    is_imported: impl Fn(&[u8]) -> bool,
+) -> Result<Presented<'a>, NoKey>
 where
     H: Headers + ?Sized,
 {
-    let mut search = Search { format: &api.key_format, found: Err(NoKey::Missing) };
+    let is_key = |presented: &[u8]| {
+        api.key_format.recognises(presented) || (source::may_be_imported(presented) && is_imported(presented))
+    };
+    let mut search = Search { is_key, found: Err(NoKey::Missing) };
     for credential in &api.credentials {
         match credential {
             Credential::Header { name, scheme } => {
@@ -76,16 +85,16 @@ where
     search.found
 }
 
-struct Search<'a> {
-    format: &'a KeyFormat,
+struct Search<'a, F> {
+    is_key: F,
     found: Result<Presented<'a>, NoKey>,
 }
 
-impl<'a> Search<'a> {
+impl<'a, F: Fn(&[u8]) -> bool> Search<'a, F> {
     /// Something stands where a key may be; `None` if not even in a form that holds one.
     fn offer(&mut self, presented: Option<Presented<'a>>) {
-        let well_formed = presented.filter(|presented| self.format.recognises(presented.bytes()));
-        match (well_formed, &self.found) {
+        let key = presented.filter(|presented| (self.is_key)(presented.bytes()));
+        match (key, &self.found) {
             (_, Err(NoKey::Ambiguous)) => {}
             (Some(new), Ok(known)) if new.bytes() != known.bytes() => self.found = Err(NoKey::Ambiguous),
             (Some(new), Err(_)) => self.found = Ok(new),
@@ -124,7 +133,7 @@ fn decoded(value: &[u8]) -> Option<Presented<'_>> {
     Some(Presented::Decoded(buffer, length))
 }
 
-/// Percent-decodes on the way; a broken encoding stands for itself, and no key has a `%`.
+/// Percent-decodes on the way; a broken encoding stands for itself, and no minted key has a `%`.
 struct Octets<'a>(&'a [u8]);
 
 impl Iterator for Octets<'_> {

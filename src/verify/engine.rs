@@ -6,15 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use super::credentials;
 use super::entry::{Entry, Identity};
 use super::gate::Gate;
 use super::index::Index;
+use super::lookup;
 use super::request::{Headers, Original, Request};
-use crate::core::digest::{Digest, Pepper};
+use crate::core::digest::Digest;
 use crate::core::path;
+use crate::core::pepper::Peppers;
 use crate::core::policy::{Api, Mode, Preflight, Unmatched};
 use crate::core::route::Route;
 use crate::core::verdict::{Code, Denial, LimitState};
@@ -27,7 +30,7 @@ const COST: u32 = 1;
 pub struct Engine {
     index: Arc<Index>,
     gate: Arc<Gate>,
-    pepper: Pepper,
+    peppers: ArcSwap<Peppers>,
 }
 
 /// What a request is answered.
@@ -50,8 +53,13 @@ pub struct Verdict {
 
 impl Engine {
     #[must_use]
-    pub fn new(index: Arc<Index>, gate: Arc<Gate>, pepper: Pepper) -> Self {
-        Self { index, gate, pepper }
+    pub fn new(index: Arc<Index>, gate: Arc<Gate>, peppers: Peppers) -> Self {
+        Self { index, gate, peppers: ArcSwap::from_pointee(peppers) }
+    }
+
+    /// Recognises strings by these peppers from now on.
+    pub fn set_peppers(&self, peppers: Peppers) {
+        self.peppers.store(Arc::new(peppers));
     }
 
     /// Judges a request at `now`; `monotonic` is the reading of the clock that the gate is kept by.
@@ -100,11 +108,12 @@ impl Engine {
         if matched.is_public() || is_free_preflight(api, &original, request.headers) {
             return Ok(());
         }
-        let presented = credentials::find(api, request.headers, original.target)
+        let peppers = self.peppers.load();
+        let find = |presented: &[u8]| lookup::find(&view, &peppers, api, presented);
+        let is_imported = |presented: &[u8]| view.has_imported(api) && find(presented).is_some();
+        let presented = credentials::find(api, request.headers, original.target, is_imported)
             .map_err(|none| Denial::new(Code::Unauthorized, none.as_str()))?;
-        let digest = self.pepper.digest_of(presented.bytes());
-        let known = view.key(&digest).filter(|entry| entry.belongs_to(api));
-        let Some(entry) = known else {
+        let Some((entry, digest)) = find(presented.bytes()) else {
             return Err(Denial::new(Code::Unauthorized, "no key of this API has this string"));
         };
         let presented = Use { entry: &entry, digest: &digest, api, original: &original, matched: &matched, now };

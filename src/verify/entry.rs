@@ -13,7 +13,7 @@ use crate::core::acceptance::{self, Reason, Rejection};
 use crate::core::address::AddressSet;
 use crate::core::digest::Digest;
 use crate::core::key::Environment;
-use crate::core::policy::Api;
+use crate::core::policy::{Api, ObjectName};
 use crate::core::rotation::VersionState;
 
 /// For how long a version's string is accepted.
@@ -49,6 +49,7 @@ pub struct Entry {
     versions: SmallVec<[Version; 1]>,
     enabled: bool,
     revoked: bool,
+    imported: bool,
     environment: Environment,
     /// Ends of id, name and owner in `text`; the uid is the rest.
     ends: [u16; 3],
@@ -90,6 +91,7 @@ impl Entry {
             versions: versions.iter().map(Version::from).collect(),
             enabled: key.as_ref().is_some_and(|key| key.enabled),
             revoked: revoked_for_good || key.as_ref().is_some_and(|key| key.revoked),
+            imported: key.as_ref().is_some_and(|key| key.source.is_some()),
             environment: key.as_ref().map_or_else(Environment::default, |key| key.environment),
             ends,
             expires_at: key.as_ref().and_then(|key| key.expires_at),
@@ -163,6 +165,11 @@ impl Entry {
     /// Whether the key is one of that API's. One that says nothing intelligible passes, to be refused by name.
     pub(super) fn belongs_to(&self, api: &Api) -> bool {
         self.terms.as_ref().is_none_or(|terms| terms.api == api.name)
+    }
+
+    /// The API that has to look up strings of any form for this key's sake.
+    pub(super) fn imported_into(&self) -> Option<&ObjectName> {
+        self.terms.as_ref().filter(|_| self.imported).map(|terms| &terms.api)
     }
 
     pub(super) fn terms(&self) -> Option<&Arc<Terms>> {

@@ -15,6 +15,7 @@ use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
 use super::entry::{Entry, Shared};
+use super::holders::Holders;
 use super::limits::Counters;
 use super::terms::{Ask, Terms};
 use crate::core::acceptance::Rejection;
@@ -49,7 +50,7 @@ pub struct KeyVersion {
     pub not_after: Option<Timestamp>,
 }
 
-type Keys = papaya::HashMap<Digest, Arc<Entry>, RandomState>;
+type Keys = papaya::HashMap<Digest, Holders, RandomState>;
 
 /// By namespace, then by name, so that borrowed strings find it. `None`: known but not accepted.
 type Apis = HashMap<Arc<str>, HashMap<Arc<str>, Option<Arc<Api>>, RandomState>, RandomState>;
@@ -69,6 +70,8 @@ pub struct Index {
 struct Known {
     apis: Arc<Apis>,
     keys: Arc<Keys>,
+    /// APIs with imported keys.
+    importing: Arc<HashSet<ObjectName, RandomState>>,
 }
 
 /// What is known at the moment of one request.
@@ -82,10 +85,16 @@ impl View {
         self.0.apis.get(namespace)?.get(name).map(Option::as_ref)
     }
 
-    /// The key with that digest.
+    /// The API's key with that digest; of several the oldest.
     #[must_use]
-    pub fn key(&self, digest: &Digest) -> Option<Arc<Entry>> {
-        self.0.keys.pin().get(digest).cloned()
+    pub fn key(&self, digest: &Digest, api: &Api) -> Option<Arc<Entry>> {
+        self.0.keys.pin().get(digest)?.of_api(api).cloned()
+    }
+
+    /// Whether some key of the API was imported, so that its string may have any form.
+    #[must_use]
+    pub fn has_imported(&self, api: &Api) -> bool {
+        self.0.importing.contains(&api.name)
     }
 }
 
@@ -94,8 +103,8 @@ impl View {
 struct Book {
     policies: Policies,
     by_uid: HashSet<ByUid, RandomState>,
-    /// Keys whose digest belongs to an older key.
-    contenders: HashMap<Digest, Vec<Arc<Entry>>, RandomState>,
+    /// How many imported keys an API has.
+    imported: HashMap<ObjectName, usize, RandomState>,
     terms: HashMap<Ask, Arc<Terms>, RandomState>,
     namespaces: HashSet<Arc<str>, RandomState>,
 }
@@ -124,14 +133,17 @@ impl Index {
         let mut book = self.write();
         let before = book.by_uid.get(&*record.uid).map(|known| Arc::clone(&known.0));
         let entry = book.enter(record, before.as_deref());
+        if book.note_imported(before.as_deref(), Some(&entry)) {
+            self.replace(|known| known.importing = book.importing());
+        }
         let keys = Arc::clone(&self.known.load().keys);
         for digest in entry.digests() {
-            book.claim(&keys, digest, &entry);
+            claim(&keys, digest, &entry);
         }
         // What is gone goes after what is new has come, so that the key is never unknown in between.
         for digest in before.iter().flat_map(|before| before.digests()) {
             if entry.version(&digest).is_none() {
-                book.release(&keys, digest, entry.uid());
+                release(&keys, digest, entry.uid());
             }
         }
         self.count.store(book.by_uid.len(), Ordering::Relaxed);
@@ -145,7 +157,10 @@ impl Index {
         };
         let keys = Arc::clone(&self.known.load().keys);
         for digest in entry.digests() {
-            book.release(&keys, digest, uid);
+            release(&keys, digest, uid);
+        }
+        if book.note_imported(Some(&entry), None) {
+            self.replace(|known| known.importing = book.importing());
         }
         self.count.store(book.by_uid.len(), Ordering::Relaxed);
     }
@@ -156,16 +171,20 @@ impl Index {
         let mut book = self.write();
         let known = std::mem::take(&mut book.by_uid);
         book.by_uid.reserve(records.len());
-        book.contenders.clear();
+        book.imported.clear();
         let keys = Keys::with_capacity_and_hasher(records.len(), RandomState::default());
         for record in records {
             let before = known.get(&*record.uid).map(|known| &*known.0);
             let entry = book.enter(record, before);
             for digest in entry.digests() {
-                book.claim(&keys, digest, &entry);
+                claim(&keys, digest, &entry);
             }
+            book.note_imported(None, Some(&entry));
         }
-        self.replace(|known| known.keys = Arc::new(keys));
+        self.replace(|known| {
+            known.keys = Arc::new(keys);
+            known.importing = book.importing();
+        });
         self.count.store(book.by_uid.len(), Ordering::Relaxed);
         drop(known);
         book.forget_unused();
@@ -248,10 +267,14 @@ impl Book {
             self.by_uid.iter().filter_map(|ByUid(entry)| Some(entry.with_terms(Arc::clone(anew_of(entry)?))));
         for entry in concerned.map(Arc::new).collect::<Vec<_>>() {
             for digest in entry.digests() {
-                self.claim(keys, digest, &entry);
+                claim(keys, digest, &entry);
             }
             self.by_uid.replace(ByUid(entry));
         }
+    }
+
+    fn importing(&self) -> Arc<HashSet<ObjectName, RandomState>> {
+        Arc::new(self.imported.keys().cloned().collect())
     }
 
     fn intern(&mut self, text: &Arc<str>) -> Arc<str> {
@@ -267,50 +290,41 @@ impl Book {
         self.namespaces.retain(|namespace| Arc::strong_count(namespace) > 1);
     }
 
-    /// Puts a key under its digest, unless an older one is there.
-    fn claim(&mut self, keys: &Keys, digest: Digest, entry: &Arc<Entry>) {
-        self.withdraw(digest, entry.uid());
-        let keys = keys.pin();
-        match keys.get(&digest) {
-            Some(holder) if holder.uid() != entry.uid() => {
-                let (first, second) = if entry.is_before(holder) { (entry, holder) } else { (holder, entry) };
-                self.contenders.entry(digest).or_default().push(Arc::clone(second));
-                keys.insert(digest, Arc::clone(first));
-            }
-            _ => {
-                keys.insert(digest, Arc::clone(entry));
+    /// Notes for which APIs strings of any form have to be looked up; answers whether these are others now.
+    fn note_imported(&mut self, before: Option<&Entry>, after: Option<&Entry>) -> bool {
+        let mut changed = false;
+        if let Some(api) = after.and_then(Entry::imported_into) {
+            let count = self.imported.entry(api.clone()).or_default();
+            *count += 1;
+            changed |= *count == 1;
+        }
+        if let Some(api) = before.and_then(Entry::imported_into)
+            && let Some(count) = self.imported.get_mut(api)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.imported.remove(api);
+                changed = true;
             }
         }
+        changed
     }
+}
 
-    /// Takes a key from its digest; the oldest of those that wait for it takes its place.
-    fn release(&mut self, keys: &Keys, digest: Digest, uid: &str) {
-        self.withdraw(digest, uid);
-        let keys = keys.pin();
-        if keys.get(&digest).is_none_or(|holder| holder.uid() != uid) {
-            return;
-        }
-        let waiting = self.contenders.get(&digest).into_iter().flatten();
-        match waiting.reduce(|oldest, other| if other.is_before(oldest) { other } else { oldest }).cloned() {
-            Some(next) => {
-                self.withdraw(digest, next.uid());
-                keys.insert(digest, next);
-            }
-            None => {
-                keys.remove(&digest);
-            }
-        }
-    }
+/// Puts a key under its digest.
+fn claim(keys: &Keys, digest: Digest, entry: &Arc<Entry>) {
+    let keys = keys.pin();
+    let holders = keys.get(&digest).map_or_else(|| Holders::of(entry), |holders| holders.with(entry));
+    keys.insert(digest, holders);
+}
 
-    /// Takes a key off the list of those that wait for a digest.
-    fn withdraw(&mut self, digest: Digest, uid: &str) {
-        if let Some(waiting) = self.contenders.get_mut(&digest) {
-            waiting.retain(|entry| entry.uid() != uid);
-            if waiting.is_empty() {
-                self.contenders.remove(&digest);
-            }
-        }
-    }
+/// Takes a key from its digest.
+fn release(keys: &Keys, digest: Digest, uid: &str) {
+    let keys = keys.pin();
+    match keys.get(&digest).and_then(|holders| holders.without(uid)) {
+        Some(holders) => keys.insert(digest, holders),
+        None => keys.remove(&digest),
+    };
 }
 
 /// Counters outlive changes of their key; new ones are laid out at once, so that no request has to.
@@ -353,6 +367,7 @@ mod tests {
     use crate::core::policy::Role;
     use crate::core::rotation::VersionState::{Current, Grace};
     use crate::core::scope::Scope;
+    use crate::core::source::Source;
     use crate::verify::fixtures::{api, at, index, key, limit, name, record, version};
 
     /// A key with that uid, created at that second, with these strings.
@@ -371,13 +386,17 @@ mod tests {
         index(api(|_| {}), records)
     }
 
+    fn find(index: &Index, seed: u8) -> Option<Arc<Entry>> {
+        index.view().key(&version(1, seed, Current).digest, &api(|_| {}))
+    }
+
     /// The uid of the key with that string.
     fn holder(index: &Index, seed: u8) -> Option<String> {
-        index.view().key(&version(1, seed, Current).digest).map(|entry| entry.uid().to_owned())
+        find(index, seed).map(|entry| entry.uid().to_owned())
     }
 
     fn scopes(index: &Index, seed: u8) -> Result<Vec<String>, String> {
-        let entry = index.view().key(&version(1, seed, Current).digest).unwrap();
+        let entry = find(index, seed).unwrap();
         entry
             .granted()
             .map(|granted| granted.scopes.iter().map(str::to_owned).collect())
@@ -435,6 +454,42 @@ mod tests {
     }
 
     #[test]
+    fn one_string_may_be_a_key_of_several_apis() {
+        let mut other = named("b", 1, &[1]);
+        other.key.as_mut().unwrap().api = name("other");
+        let index = with(vec![named("a", 0, &[1]), other]);
+        let digest = version(1, 1, Current).digest;
+        let elsewhere = api(|api| api.name = name("other"));
+        let uid = |api: &Api| index.view().key(&digest, api).map(|entry| entry.uid().to_owned());
+        assert_eq!((uid(&api(|_| {})), uid(&elsewhere)), (Some("a".to_owned()), Some("b".to_owned())));
+        index.delete("a");
+        assert_eq!((uid(&api(|_| {})), uid(&elsewhere)), (None, Some("b".to_owned())));
+    }
+
+    #[test]
+    fn an_api_has_imported_keys_as_long_as_one_of_them_is_there() {
+        let imported = |uid: &str| {
+            let mut record = named(uid, 0, &[]);
+            record.key.as_mut().unwrap().source = Some(Source::Secret { name: "old".into(), key: "token".into() });
+            record
+        };
+        let index = with(vec![named("a", 0, &[1])]);
+        let has_imported = || index.view().has_imported(&api(|_| {}));
+        assert!(!has_imported());
+        index.apply(imported("b"));
+        index.apply(imported("b"));
+        index.apply(imported("c"));
+        index.delete("b");
+        assert!(has_imported());
+        index.delete("c");
+        assert!(!has_imported());
+        index.reset(vec![imported("d")]);
+        assert!(has_imported());
+        index.reset(vec![]);
+        assert!(!has_imported());
+    }
+
+    #[test]
     fn a_contender_that_goes_away_never_comes_back() {
         let index = with(vec![named("a", 0, &[1]), named("b", 1, &[1]), named("c", 2, &[1])]);
         index.delete("b");
@@ -478,7 +533,7 @@ mod tests {
         };
         let index = with(vec![limited()]);
         let charge = |expected| {
-            let entry = index.view().key(&version(1, 1, Current).digest).unwrap();
+            let entry = find(&index, 1).unwrap();
             let limits = &entry.granted().unwrap().limits;
             let remaining = entry.counters.charge(limits, at(0), 1).closest.map(|state| state.remaining);
             assert_eq!(remaining, Some(expected));

@@ -1,8 +1,13 @@
 //! The controller against a real API server, in a namespace of each test's own.
 
+mod duplicates;
 mod faults;
+mod import;
+mod judge;
 mod lifecycle;
 mod mistakes;
+mod peppers;
+mod restore;
 mod rotation;
 mod secrets;
 pub(crate) mod world;

@@ -15,6 +15,7 @@ use crate::core::acceptance::Accepted;
 use crate::core::key::{self, PlainKey};
 use crate::core::lifecycle::{Minted, Report, SealedString, Step};
 use crate::core::policy::Key;
+use crate::core::source;
 use crate::entropy::{self, EntropyError};
 use crate::seal::{Label, PublicKeyError, SealError};
 
@@ -64,7 +65,7 @@ pub(super) async fn apply(
 ) -> Result<(), Error> {
     match step {
         Step::Stage { number } => stage(context, observed, number, now).await,
-        Step::Seal { number } => seal(context, observed, number, now),
+        Step::Seal { number } => seal(observed, number, now),
         Step::KeepBeside { number } => keep_beside(context, observed, number).await,
         Step::Record { record, event } => {
             observed.record = record;
@@ -89,18 +90,29 @@ pub(super) async fn apply(
 /// Step 1: a string of its own, in a Secret that nobody reads yet.
 async fn stage(context: &Context, observed: &mut Observed, number: u32, now: Timestamp) -> Result<(), Error> {
     let (Ok(key), Ok(accepted)) = (&observed.key, &observed.acceptance) else { return Ok(()) };
-    let (string, minted) = mint(context, key, accepted, now)?;
+    let (string, minted) = mint(observed, key, accepted, now)?;
     let wanted = HeldSecret(build::staged(&observed.object, key, number, &string));
     create_staged(context, observed, number, &wanted, Some(minted)).await
 }
 
-/// A string of its own and what it brings into the status.
-fn mint(context: &Context, key: &Key, accepted: &Accepted, now: Timestamp) -> Result<(PlainKey, Minted), EntropyError> {
-    let string = accepted.api.key_format.mint(key.environment, entropy::fill)?;
+/// A string of its own, or the one to take over, and what it brings into the status.
+fn mint(
+    observed: &Observed,
+    key: &Key,
+    accepted: &Accepted,
+    now: Timestamp,
+) -> Result<(PlainKey, Minted), EntropyError> {
+    // Once a version was handed out, there is nothing left to take over.
+    let imported = observed.imported.as_ref().filter(|_| observed.record.last_rotated_at.is_none());
+    let string = match imported {
+        Some(string) => string.clone(),
+        None => accepted.api.key_format.mint(key.environment, entropy::fill)?,
+    };
+    let pepper = observed.peppers.all.active();
     let minted = Minted {
-        digest: context.pepper.digest(&string),
-        pepper: context.pepper.name().into(),
-        start: string.start().into(),
+        digest: pepper.digest(&string),
+        pepper: pepper.name().into(),
+        start: source::start(&string).into(),
         at: now,
         id: key::mint_id(entropy::fill)?.into(),
     };
@@ -108,10 +120,10 @@ fn mint(context: &Context, key: &Key, accepted: &Accepted, now: Timestamp) -> Re
 }
 
 /// Step 1 of a key whose strings stand nowhere: nobody has the string until the status is written.
-fn seal(context: &Context, observed: &mut Observed, number: u32, now: Timestamp) -> Result<(), Error> {
+fn seal(observed: &mut Observed, number: u32, now: Timestamp) -> Result<(), Error> {
     let (Ok(key), Ok(accepted)) = (&observed.key, &observed.acceptance) else { return Ok(()) };
     let public = delivery::seal_to(&observed.object).map_err(Error::SealTo)?;
-    let (string, minted) = mint(context, key, accepted, now)?;
+    let (string, minted) = mint(observed, key, accepted, now)?;
     let key_id = observed.record.id.as_ref().unwrap_or(&minted.id);
     let text = public.seal(&string, Label { key_id, version: number }).map_err(Error::Seal)?.into();
     observed.sealed = Some(SealedString { number, minted, text });
@@ -122,7 +134,7 @@ fn seal(context: &Context, observed: &mut Observed, number: u32, now: Timestamp)
 async fn keep_beside(context: &Context, observed: &mut Observed, number: u32) -> Result<(), Error> {
     let Ok(key) = &observed.key else { return Ok(()) };
     let version = observed.record.versions.by_number(number);
-    let string = version.and_then(|version| observed.string_of(context, version)).ok_or(Error::StringGone(number))?;
+    let string = version.and_then(|version| observed.string_of(version)).ok_or(Error::StringGone(number))?;
     let wanted = HeldSecret(build::staged(&observed.object, key, number, &string));
     create_staged(context, observed, number, &wanted, None).await
 }
@@ -156,7 +168,7 @@ async fn create_staged(
 /// Step 4, and whatever puts the Secret right.
 async fn put_secret(context: &Context, observed: &mut Observed, number: u32) -> Result<(), Error> {
     let Ok(key) = &observed.key else { return Ok(()) };
-    let wanted = observed.wanted_secret(context, key, number).ok_or(Error::StringGone(number))?;
+    let wanted = observed.wanted_secret(key, number).ok_or(Error::StringGone(number))?;
     let secrets = observed.secrets(context);
     let name = key.secret_name.to_string();
     let written = match &observed.secret {

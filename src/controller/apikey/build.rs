@@ -13,8 +13,8 @@ use crate::core::key::PlainKey;
 use crate::core::policy::Key;
 use crate::resources::ApiKey;
 use crate::resources::names::{
-    APIKEY_NAME_ANNOTATION, APIKEY_UID_LABEL, DEFAULT_SECRET_KEY, MANAGED_BY, MANAGED_BY_LABEL, SECRET_ID_KEY,
-    SECRET_PROOF_KEY, SECRET_VERSION_KEY, STAGED_LABEL, staged_secret,
+    APIKEY_NAME_ANNOTATION, APIKEY_UID_LABEL, DEFAULT_SECRET_KEY, MANAGED_BY, MANAGED_BY_LABEL, NO_BACKUP_LABEL,
+    SECRET_ID_KEY, SECRET_PROOF_KEY, SECRET_VERSION_KEY, STAGED_LABEL, staged_secret,
 };
 
 /// What the Secret of a key holds.
@@ -50,7 +50,8 @@ pub(super) fn secret(object: &ApiKey, key: &Key, pepper: &Pepper, contents: &Con
 /// The Secret in which a string waits until every verifier knows it. Immutable: it is created and deleted only.
 pub(super) fn staged(object: &ApiKey, key: &Key, number: u32, string: &PlainKey) -> Secret {
     let mut secret = shell(object, key, staged_secret(&key.uid, number));
-    secret.metadata.labels.get_or_insert_default().insert(STAGED_LABEL.to_owned(), "true".to_owned());
+    let labels = [STAGED_LABEL, NO_BACKUP_LABEL].map(|label| (label.to_owned(), "true".to_owned()));
+    secret.metadata.labels.get_or_insert_default().extend(labels);
     let data = BTreeMap::from([(DEFAULT_SECRET_KEY.to_owned(), bytes(string.expose()))]);
     Secret { data: Some(data), immutable: Some(true), type_: Some("Opaque".to_owned()), ..secret }
 }
@@ -121,7 +122,16 @@ fn shell(object: &ApiKey, key: &Key, name: String) -> Secret {
 
 /// Proves, after a restore, that this string was this key's.
 fn proof(key: &Key, pepper: &Pepper, contents: &Contents<'_>) -> String {
-    pepper.prove(&[
+    over_parts(key, contents, |parts| pepper.prove(parts))
+}
+
+/// Whether the proof found in a Secret is the one for these contents.
+pub(super) fn proves(key: &Key, pepper: &Pepper, contents: &Contents<'_>, proof: &str) -> bool {
+    over_parts(key, contents, |parts| pepper.has_proven(parts, proof))
+}
+
+fn over_parts<T>(key: &Key, contents: &Contents<'_>, judge: impl FnOnce(&[&[u8]]) -> T) -> T {
+    judge(&[
         b"adopt",
         key.name.namespace.as_bytes(),
         key.name.name.as_bytes(),

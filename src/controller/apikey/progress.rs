@@ -11,6 +11,7 @@ use kube::runtime::controller::Action;
 use super::Context;
 use super::gather::Observed;
 use crate::controller::secrets::{SecretMeta, SecretsOfKey};
+use crate::core::policy::ObjectName;
 use crate::resources::ApiKey;
 
 /// By namespace and name.
@@ -34,6 +35,7 @@ struct Memory {
 #[derive(Debug)]
 struct Rest {
     policies_revision: u64,
+    peppers_revision: u64,
     secrets: SecretsOfKey,
     next_look: Option<Timestamp>,
 }
@@ -50,7 +52,10 @@ impl Progress {
         }
         let rest = memory.rest.as_ref().filter(|_| version == memory.written)?;
         let unchanged = rest.policies_revision == context.policies.current().number
+            && rest.peppers_revision == context.peppers.current().number
             && rest.secrets == context.secrets.of(key.metadata.namespace.as_deref()?, key.metadata.uid.as_deref()?);
+        let name = ObjectName::new(key.metadata.namespace.as_deref()?, key.metadata.name.as_deref()?);
+        let unchanged = unchanged && !context.strings.is_disturbed(&name);
         let due = rest.next_look.is_some_and(|next_look| next_look <= now);
         (unchanged && !due).then(|| wake_at(rest.next_look, now))
     }
@@ -61,7 +66,12 @@ impl Progress {
             let meta = SecretMeta { resource_version: secret.0.resource_version()?, staged: false };
             Some((secret.0.name_any(), meta))
         });
-        let rest = Rest { policies_revision: observed.policies_revision, secrets: secrets.collect(), next_look };
+        let rest = Rest {
+            policies_revision: observed.policies_revision,
+            peppers_revision: observed.peppers.number,
+            secrets: secrets.collect(),
+            next_look,
+        };
         self.remember(observed, |memory| {
             memory.rest = Some(rest);
             memory.waiting = None;
@@ -108,8 +118,8 @@ impl Progress {
     }
 
     /// The key is gone.
-    pub(in crate::controller) fn forget(&self, namespace: Option<&str>, name: &str) {
-        let name = (namespace.unwrap_or_default().to_owned(), name.to_owned());
+    pub(super) fn forget(&self, namespace: &str, name: &str) {
+        let name = (namespace.to_owned(), name.to_owned());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
     }
 

@@ -13,12 +13,16 @@ use super::apply::Error;
 use super::gather::Observed;
 use super::{Context, delivery, record};
 use crate::controller::post_params;
-use crate::core::lifecycle::{Cause, Event, LONGEST_WAIT, Report, SecretState, State};
+use crate::core::lifecycle::{Cause, Event, LONGEST_WAIT, Record, Report, SecretState, State};
 use crate::resources::ApiKey;
 use crate::resources::apikey::{ApiKeyStatus, KeyState, Revocation};
 use crate::resources::condition::{self, ACCEPTED, READY, SECRET_SYNCED, Statement};
 use crate::resources::references::SecretKeyRef;
 use crate::telemetry::chain;
+
+/// Reason of what is said about keys whose pepper is lost.
+const PEPPER_LOST: &str = "PepperLost";
+const LOCKED_OUT: &str = "Secret keyturn-pepper does not hold the pepper that status.versions names, so that nobody recognises the current string; put the pepper back, or rotate the key";
 
 /// Writes the record and the report, unless the status is so already.
 pub(super) async fn status(
@@ -78,6 +82,10 @@ fn news(before: &ApiKeyStatus, after: &ApiKeyStatus) -> Option<(events::EventTyp
         let same = was.is_some_and(|was| was.status == is.status && was.reason == is.reason);
         return if same { None } else { told(is, Warning) };
     }
+    let locked_out = |status| of(status, READY).filter(|ready| ready.reason == PEPPER_LOST);
+    if let (None, Some(ready)) = (locked_out(before), locked_out(after)) {
+        return told(ready, Warning);
+    }
     let out_of_use = |state| matches!(state, Some(KeyState::Disabled | KeyState::Expired | KeyState::Rejected));
     match after.state {
         same if same == before.state => None,
@@ -113,7 +121,7 @@ fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Time
             State::Revoked => KeyState::Revoked,
             State::Rejected => KeyState::Rejected,
         }),
-        start: record.versions.current().map(|current| current.start.to_string()).or_else(|| before.start.clone()),
+        start: start(record).or_else(|| before.start.clone()),
         versions: record::stored_versions(&record.versions),
         rotation_request: record.rotation_request.as_deref().map(Into::into),
         last_rotated_at: record.last_rotated_at.map(Time),
@@ -140,8 +148,15 @@ fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Time
     status
 }
 
+/// Of a string of which only the hash is known, nothing can be shown.
+fn start(record: &Record) -> Option<String> {
+    let start = &record.versions.current()?.start;
+    (!start.is_empty()).then(|| start.to_string())
+}
+
 fn ready(report: &Report) -> Statement<'static> {
     let (holds, reason, message) = match report.state {
+        State::Active | State::Rotating if report.locked_out_by.is_some() => (false, PEPPER_LOST, LOCKED_OUT),
         State::Active => (true, "Active", "requests with this key are let in"),
         State::Rotating => {
             (true, "Rotating", "a new version is being handed to the verifiers; the present one works on")
@@ -168,6 +183,14 @@ pub(super) async fn event(context: &Context, observed: &Observed, event: Option<
         Some(Event::Minted { number }) => {
             (Normal, "Minted", format!("version {number} is handed out and accepted everywhere"))
         }
+        Some(Event::Imported { number }) => {
+            (Normal, "Imported", format!("version {number} is the string that spec.source names"))
+        }
+        Some(Event::Adopted { number }) => (
+            Normal,
+            "Adopted",
+            format!("version {number} and the key's id come from its Secret, which outlived its status"),
+        ),
         Some(Event::RotationStarted { number, cause: Cause::Schedule }) => {
             (Normal, "RotationStarted", format!("version {number} is staged, as scheduled"))
         }
@@ -178,6 +201,11 @@ pub(super) async fn event(context: &Context, observed: &Observed, event: Option<
             Warning,
             "SecretLost",
             format!("the string in the Secret was removed or changed; version {number} is staged to replace it"),
+        ),
+        Some(Event::RotationStarted { number, cause: Cause::PepperLost }) => (
+            Warning,
+            PEPPER_LOST,
+            format!("the pepper of the current version is lost; version {number} is staged to replace it"),
         ),
         Some(Event::Rotated { number }) => {
             (Normal, "Rotated", format!("version {number} is handed out; the grace of its predecessor has begun"))

@@ -52,6 +52,14 @@ pub enum Event {
     Minted {
         number: u32,
     },
+    /// The string was taken over from a Secret or by its hash.
+    Imported {
+        number: u32,
+    },
+    /// The string, its number and the id were taken over from a Secret that outlived the status.
+    Adopted {
+        number: u32,
+    },
     RotationStarted {
         number: u32,
         cause: Cause,
@@ -96,6 +104,7 @@ pub enum Cause {
     Schedule,
     Request,
     SecretLost,
+    PepperLost,
 }
 
 /// For people and columns.
@@ -141,6 +150,8 @@ pub struct Report {
     /// `Err`: refused, by acceptance or because the Secret's name is taken.
     pub accepted: Result<(), Rejection>,
     pub secret: SecretState,
+    /// The lost pepper for want of which the current version is refused.
+    pub locked_out_by: Option<Arc<str>>,
     pub expires_at: Option<Timestamp>,
     pub next_rotation_at: Option<Timestamp>,
 }

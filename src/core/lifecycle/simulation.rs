@@ -54,6 +54,8 @@ enum Action {
     LoseSecret,
     LoseStaged,
     TakeName(bool),
+    /// All is lost and comes back from a backup: manifests without status, Secrets without owners.
+    Restore,
 }
 
 fn edits() -> impl Strategy<Value = Edit> {
@@ -96,6 +98,7 @@ fn actions() -> impl Strategy<Value = Action> {
         1 => Just(Action::LoseSecret),
         1 => Just(Action::LoseStaged),
         1 => any::<bool>().prop_map(Action::TakeName),
+        1 => Just(Action::Restore),
     ]
 }
 
@@ -138,6 +141,8 @@ struct Simulation {
     sealed: HashSet<Digest>,
     foreign: Option<Arc<str>>,
     staged: BTreeMap<u32, Digest>,
+    /// The number in the Secret that came back from a backup, until the key owns it again.
+    orphan: Option<u32>,
     minted: u32,
     verifiers: Vec<Verifier>,
     waiting_since: Option<(u32, u64)>,
@@ -166,6 +171,7 @@ impl Simulation {
             sealed: HashSet::new(),
             foreign: None,
             staged: BTreeMap::new(),
+            orphan: None,
             minted: 0,
             verifiers: Vec::new(),
             waiting_since: None,
@@ -207,12 +213,14 @@ impl Simulation {
             }
             Action::LoseSecret => {
                 self.tampered = true;
+                self.lose_orphan();
                 self.secrets.clear();
             }
             Action::LoseStaged => {
                 self.tampered = true;
                 self.staged.clear();
             }
+            Action::Restore => self.restore(),
             Action::TakeName(taken) => {
                 let free = !self.secrets.contains_key(&self.key.secret_name);
                 self.foreign = (taken && free).then(|| Arc::clone(&self.key.secret_name));
@@ -240,10 +248,45 @@ impl Simulation {
             Edit::Deliver(delivery) => self.key.delivery = delivery,
             Edit::SpoilSealTo(spoilt) => self.seal_to_spoilt = spoilt,
             Edit::Retype(kind) => self.kind = kind,
-            Edit::Rename(name) => self.key.secret_name = if name == 0 { "a" } else { "b" }.into(),
+            Edit::Rename(name) => {
+                self.key.secret_name = if name == 0 { "a" } else { "b" }.into();
+                // What nobody owns is found by its name only.
+                if self.lose_orphan() {
+                    self.tampered = true;
+                    self.secrets.clear();
+                }
+            }
             Edit::DeleteApi(true) => self.policies.apis.clear(),
             Edit::DeleteApi(false) => self.create_api(),
         }
+    }
+
+    /// As the documents say: the controller is away until the Secrets are back, staged ones are in no backup.
+    fn restore(&mut self) {
+        let restored = self.secrets.remove(&self.key.secret_name);
+        let string = restored.as_ref().and_then(|stored| stored.strings.get("api-key")).copied();
+        self.orphan =
+            string.and_then(|string| self.numbers.iter().find(|(_, known)| **known == string).map(|(n, _)| *n));
+        self.secrets.clear();
+        if let (Some(stored), Some(_)) = (restored, self.orphan) {
+            self.secrets.insert(Arc::clone(&self.key.secret_name), stored);
+        }
+        self.record = Record::default();
+        self.staged.clear();
+        self.waiting_since = None;
+        self.numbers.retain(|number, _| Some(*number) == self.orphan);
+        self.grace_ends.clear();
+        for verifier in &mut self.verifiers {
+            verifier.lagging_since = None;
+        }
+    }
+
+    /// A key that has not adopted it begins anew, with numbers of its own.
+    fn lose_orphan(&mut self) -> bool {
+        if self.record.id.is_none() {
+            self.numbers.clear();
+        }
+        self.orphan.take().is_some()
     }
 
     fn in_seconds(&self, seconds: u64) -> Timestamp {
@@ -331,6 +374,9 @@ impl Simulation {
                 .then(|| Obstacle { reason: "SealToInvalid", message: String::new() }),
             acknowledged: self.acknowledged.clone(),
             reversible_revocation: self.reversible,
+            import: None,
+            redigested: Vec::new(),
+            lost_pepper: None,
             known_to_verifiers: self.verifiers.iter().all(|verifier| verifier.record == self.record),
             waited: Duration::from_secs(waited.unwrap_or(0)),
         };
@@ -344,10 +390,16 @@ impl Simulation {
         let Some(stored) = self.secrets.get(name) else {
             return Secret::Absent;
         };
+        if let (Some(number), None) = (self.orphan, &self.record.id) {
+            let (digest, id) = (stored.strings["api-key"], "key_1".into());
+            let minted = Minted { digest, pepper: "p1".into(), start: "sk".into(), at: self.now, id };
+            return Secret::Restored(Restored { number, minted });
+        }
         let number =
             |digest: &Digest| self.record.versions.iter().find(|version| version.digest == *digest).map(|v| v.number);
         let holds: Vec<u32> = stored.strings.values().filter_map(number).collect();
-        let in_order_for = holds.iter().copied().find(|number| self.wanted(*number) == stored.strings);
+        let in_order_for =
+            holds.iter().copied().find(|number| self.orphan.is_none() && self.wanted(*number) == stored.strings);
         Secret::Ours { holds, in_order_for, fixed: stored.kind != self.kind }
     }
 
@@ -392,9 +444,11 @@ impl Simulation {
                 let stored = Stored { strings: self.wanted(number), kind: self.kind };
                 let before = self.secrets.insert(Arc::clone(&self.key.secret_name), stored);
                 assert!(before.is_none_or(|before| before.kind == self.kind), "the type of a Secret is changed");
+                self.orphan = None;
             }
             Step::DeleteSecret { name } => {
                 assert!(self.secrets.remove(&name).is_some());
+                self.orphan = None;
             }
             Step::DeleteStaged { number, .. } => {
                 assert!(self.staged.remove(&number).is_some());

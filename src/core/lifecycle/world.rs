@@ -21,6 +21,12 @@ pub struct World<'a> {
     pub secret: Secret,
     /// Secrets of this key under other names: it was given a new one.
     pub moved_secrets: Vec<MovedSecret>,
+    /// What the hash of an imported key brings into the status, as long as there is no version.
+    pub import: Option<Minted>,
+    /// Versions whose pepper is not the active one and whose strings are at hand.
+    pub redigested: Vec<Redigested>,
+    /// The pepper of the current version, if it is lost: verifiers cannot recognise the string.
+    pub lost_pepper: Option<Arc<str>>,
     /// Staged Secrets of this key.
     pub staged: Vec<StagedSecret>,
     /// What this very run has sealed, which is stored nowhere yet.
@@ -64,6 +70,8 @@ pub enum Secret {
     Absent,
     /// Made by somebody else, or for another key; never touched.
     Foreign,
+    /// Nobody's, but written for this very key, whose status was lost since: the proof in it holds.
+    Restored(Restored),
     Ours {
         /// Versions whose strings it holds, in any data key.
         holds: Vec<u32>,
@@ -86,6 +94,22 @@ impl Secret {
     pub(super) fn is_in_order_for(&self, number: u32) -> bool {
         matches!(self, Self::Ours { in_order_for: Some(published), .. } if *published == number)
     }
+}
+
+/// The string of a key that came back from a backup without its status.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Restored {
+    pub number: u32,
+    /// `id` is the key's own.
+    pub minted: Minted,
+}
+
+/// What the active pepper makes of a version's string.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Redigested {
+    pub number: u32,
+    pub digest: Digest,
+    pub pepper: Arc<str>,
 }
 
 /// A Secret under a name that the manifest no longer says.

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::clock::since_boot;
 use crate::core::digest::{Digest, Pepper};
+use crate::core::fixtures;
 
 const AT: Duration = Duration::from_secs(100);
 const MAX_STALENESS: Duration = Duration::from_mins(15);
@@ -81,7 +82,7 @@ impl Fed {
 
     /// Which of the strings 0 to 3 are known.
     fn known(&self) -> Vec<u8> {
-        (0..4).filter(|seed| self.applier.index.view().key(&digest(*seed)).is_some()).collect()
+        (0..4).filter(|seed| self.applier.index.view().key(&digest(*seed), &fixtures::api()).is_some()).collect()
     }
 
     fn applied(&self) -> Option<u64> {
@@ -116,7 +117,7 @@ fn a_version_whose_digest_cannot_be_read_is_left_out() {
     let mut key = key("a", 0);
     key["status"]["versions"][0]["digest"] = json!("no digest");
     fed.keys(Change::Applied(guarded(key)), 1);
-    assert!(fed.applier.index.view().key(&digest(0)).is_none());
+    assert!(fed.applier.index.view().key(&digest(0), &fixtures::api()).is_none());
     assert_eq!(fed.applier.index.len(), 1);
 }
 
@@ -214,7 +215,7 @@ fn a_key_of_another_namespace_is_judged_by_labels_and_owners() {
         (owners(Change::Listed(vec![])), Err(Reason::OwnerNotAllowed)),
     ] {
         fed.applier.apply(update);
-        let entry = fed.applier.index.view().key(&digest(0)).unwrap();
+        let entry = fed.applier.index.view().key(&digest(0), &fixtures::api()).unwrap();
         assert_eq!(entry.refusal(), expected.err());
     }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::{ApiKey, ApiKeySpec, Delivery, SecretTemplate};
 use crate::core::acceptance::Rejection;
+use crate::core::digest::StringHash;
 use crate::core::policy::{self, Key, ObjectName, RotationRequest};
+use crate::core::source::Source;
 use crate::resources::parse;
 
 impl ApiKey {
@@ -42,6 +44,7 @@ impl ApiKey {
             rotation_request: rotation_request(spec)?,
             secret_name: spec.secret.name.as_deref().map_or_else(|| Arc::clone(&name.name), Into::into),
             delivery: delivery(&spec.secret)?,
+            source: source(spec)?,
             not_yet_supported: not_yet_supported(spec),
             name,
         })
@@ -67,12 +70,34 @@ fn delivery(template: &SecretTemplate) -> Result<policy::Delivery, Rejection> {
     })
 }
 
+fn source(spec: &ApiKeySpec) -> Result<Option<Source>, Rejection> {
+    let Some(source) = &spec.source else { return Ok(None) };
+    match (&source.secret_ref, &source.digest) {
+        (None, None) => Ok(None),
+        (Some(secret), None) => {
+            Ok(Some(Source::Secret { name: secret.name.as_str().into(), key: secret.key.as_str().into() }))
+        }
+        (None, Some(digest)) if spec.rotation.interval.is_none() => {
+            let hash = StringHash::parse(&digest.value).ok_or_else(|| {
+                let cause = "is no SHA-256 digest; write it as 64 hexadecimal digits or as base64";
+                parse::invalid("spec.source.digest.value", format_args!("{:?} {cause}", digest.value))
+            })?;
+            Ok(Some(Source::Digest(hash)))
+        }
+        (None, Some(_)) => {
+            let cause =
+                "a key with spec.source.digest cannot keep a schedule; remove it and rotate by rotation.request";
+            Err(parse::invalid("spec.rotation.interval", cause))
+        }
+        (Some(_), Some(_)) => Err(parse::invalid("spec.source", "has both secretRef and digest; remove one of them")),
+    }
+}
+
 fn not_yet_supported(spec: &ApiKeySpec) -> Vec<&'static str> {
     parse::used(&[
         ("spec.resources", !spec.resources.is_empty()),
         ("spec.quotas", !spec.quotas.is_empty()),
         ("spec.credits", spec.credits.is_some()),
-        ("spec.source", spec.source.is_some()),
     ])
 }
 
@@ -112,7 +137,6 @@ mod tests {
             (json!({"resources": [{"kind": "model"}]}), "spec.resources"),
             (json!({"quotas": [{"name": "q", "limit": 1, "period": "Day"}]}), "spec.quotas"),
             (json!({"credits": {"granted": 1}}), "spec.credits"),
-            (json!({"source": {}}), "spec.source"),
         ] {
             assert_eq!(unsupported(spec), [field]);
         }
@@ -154,6 +178,24 @@ mod tests {
         assert_eq!(key.rotation_request, Some(RotationRequest { id: "r1".into(), grace_period: Some(Duration::ZERO) }));
     }
 
+    fn digest() -> Value {
+        json!({"digest": {"algorithm": "SHA-256", "value": "0".repeat(64)}})
+    }
+
+    #[test]
+    fn a_source_is_a_secret_a_digest_or_nothing() {
+        let secret = Source::Secret { name: "old".into(), key: "token".into() };
+        let hash = StringHash::parse(&"0".repeat(64)).unwrap();
+        for (source, expected) in [
+            (json!(null), None),
+            (json!({}), None),
+            (json!({"secretRef": {"name": "old", "key": "token"}}), Some(secret)),
+            (digest(), Some(Source::Digest(hash))),
+        ] {
+            assert_eq!(key(json!({"source": source})).parse().unwrap().source, expected);
+        }
+    }
+
     #[test]
     fn a_delivery_knows_how_long_it_may_take() {
         let hour = Duration::from_hours(1);
@@ -175,6 +217,9 @@ mod tests {
             json!({"secret": {"onceTtl": "soon"}}),
             json!({"rotation": {"request": {"id": "r", "gracePeriod": "soon"}}}),
             json!({"rateLimits": [{"name": "rps", "limit": 5, "window": "1ms"}]}),
+            json!({"source": {"digest": {"algorithm": "SHA-256", "value": "0".repeat(63)}}}),
+            json!({"source": digest(), "rotation": {"interval": "90d"}}),
+            json!({"source": {"digest": digest()["digest"], "secretRef": {"name": "old", "key": "token"}}}),
         ] {
             assert_eq!(key(spec.clone()).parse().unwrap_err().reason, Reason::Invalid, "{spec}");
         }

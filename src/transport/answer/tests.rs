@@ -98,7 +98,7 @@ fn engine_of(api: Api) -> Engine {
     for kind in Watched::ALL {
         gate.listed(kind, AT.since_boot);
     }
-    Engine::new(Arc::new(index), Arc::new(gate), pepper())
+    Engine::new(Arc::new(index), Arc::new(gate), pepper().into())
 }
 
 /// A call as nginx makes it.

@@ -105,6 +105,10 @@ impl World {
         controller::run(options, CancellationToken::new()).await
     }
 
+    pub(super) fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
     pub(super) fn leases(&self) -> Api<Lease> {
         self.namespace.api()
     }
@@ -174,7 +178,7 @@ impl World {
 
     pub(super) async fn pepper(&self) -> Pepper {
         let mut secret = self.secrets().get("keyturn-pepper").await.unwrap();
-        pepper::parse(&mut secret).unwrap()
+        pepper::parse(&mut secret).unwrap().active().clone()
     }
 
     /// Names of the Secrets that belong to keys.

@@ -98,7 +98,7 @@ fn engine(mode: &str) -> Engine {
     for kind in Watched::ALL {
         gate.listed(kind, clock::since_boot());
     }
-    Engine::new(Arc::new(index), Arc::new(gate), pepper())
+    Engine::new(Arc::new(index), Arc::new(gate), pepper().into())
 }
 
 fn object(kind: &str, name: &str, spec: &Value) -> Value {
