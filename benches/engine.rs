@@ -133,6 +133,7 @@ fn record(at: usize, digest: Digest) -> KeyRecord {
         rotation_request: None,
         secret_name: Arc::clone(&name.name),
         delivery: Delivery::Retain,
+        source: None,
         not_yet_supported: vec![],
     };
     let version = KeyVersion { number: 1, digest, state: VersionState::Current, not_after: None };

@@ -1,8 +1,11 @@
 //! Two keys with one string: the older counts, for verifiers as in the status.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyturn::resources::ApiKey;
 use keyturn::resources::apikey::KeyState;
 use kube::api::DeleteParams;
+use sha2::Digest as _;
 
 use super::import::from_hash;
 use super::judge::Judge;
@@ -11,8 +14,7 @@ use super::world::{World, condition, message, versions};
 const STRING: &str = "shared-0123456789-abcdef";
 
 fn hash(string: &str) -> String {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(string.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    STANDARD.encode(sha2::Sha256::digest(string.as_bytes()))
 }
 
 /// As the API server orders them.
