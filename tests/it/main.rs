@@ -7,6 +7,7 @@ mod acceptance;
 mod architecture;
 mod controller;
 mod delivery;
+mod docs;
 mod harness;
 mod nginx;
 mod rbac;
