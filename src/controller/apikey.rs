@@ -5,6 +5,7 @@ mod apply;
 mod build;
 mod delivery;
 mod duplicate;
+mod enforce;
 mod gather;
 mod progress;
 mod publish;
@@ -16,6 +17,7 @@ mod template;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
@@ -35,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::resources::ApiKey;
 use crate::telemetry::chain;
 pub(super) use progress::Progress;
+use progress::Rests;
 
 /// Writes that one key needs at the most before it is at rest; more of them would be a loop.
 const MOST_STEPS: usize = 32;
@@ -115,8 +118,13 @@ async fn read_anew(key: &ApiKey, context: &Context) -> Result<Option<ApiKey>, Er
 }
 
 async fn look_after(key: &ApiKey, context: &Context) -> Result<Action, Error> {
-    if let Some(at_rest) = context.progress.at_rest(key, context, clock::now()) {
-        return Ok(at_rest);
+    match context.progress.rests(key, context, clock::now()) {
+        Some(Rests::Enforced { next_look }) => return Ok(progress::wake_at(next_look, clock::now())),
+        Some(Rests::Unenforced(settled)) => {
+            return enforce::conclude(context, key.clone(), settled, clock::now()).await;
+        }
+        Some(Rests::Outdated) => return Ok(Action::await_change()),
+        None => {}
     }
     duplicate::learn_all(context);
     let mut observed = gather::gather(context, key).await.map_err(Error::Gather)?;
@@ -124,15 +132,15 @@ async fn look_after(key: &ApiKey, context: &Context) -> Result<Action, Error> {
         let now = clock::now();
         ask_verifiers(context, &mut observed).await?;
         duplicate::refuse(context, &mut observed);
-        let plan = match observed.world() {
-            Some(world) => lifecycle::plan(&world, now),
+        let Some(plan) = observed.world().map(|world| lifecycle::plan(&world, now)) else {
             // The manifest says something that the schema should have refused: that is told, nothing else.
-            None => return publish::invalid(context, observed, now).await.map_err(Error::Apply),
+            publish::invalid(context, &mut observed, now).await.map_err(Error::Apply)?;
+            return Box::pin(rest(context, observed, None, now)).await;
         };
         match plan.step {
             None => {
                 publish::status(context, &mut observed, &plan.report, now).await.map_err(Error::Apply)?;
-                return Ok(context.progress.rest(&observed, plan.next_look, now));
+                return Box::pin(rest(context, observed, plan.next_look, now)).await;
             }
             Some(Step::AwaitVerifiers { at_most }) => {
                 publish::status(context, &mut observed, &plan.report, now).await.map_err(Error::Apply)?;
@@ -143,6 +151,17 @@ async fn look_after(key: &ApiKey, context: &Context) -> Result<Action, Error> {
         }
     }
     Err(Error::Endless)
+}
+
+/// Nothing is left to be done, but to see that what is stored now is honoured everywhere.
+async fn rest(
+    context: &Context,
+    observed: gather::Observed,
+    next_look: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Action, Error> {
+    let settled = context.progress.rest(&observed, next_look);
+    enforce::conclude(context, observed.object, settled, now).await
 }
 
 /// When to try again after a failure.

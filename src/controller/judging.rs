@@ -1,65 +1,54 @@
-//! How far the processes that judge keys have come, as their Leases tell.
-//!
-//! A process lives as long as its Lease is held and was seen to change in the last 30 s. Changes are timed by
-//! this process's own clock since boot: what another machine's clock says proves nothing.
+//! How far the processes that judge keys have come, as their Leases tell: `core::enforced::judgement` with a watch,
+//! lists, and keys that wait.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::KeyRef;
-use crate::clock;
+use crate::clock::since_boot;
+use crate::core::enforced::judgement::{self, Expendable, Judgement, List, Processes};
 use crate::resources::names::{APPLIED_ANNOTATION, JUDGING_LABEL};
 use crate::telemetry::chain;
 
-/// Unchanged for longer, a Lease tells of no living process.
-const LIVING: Duration = Duration::from_secs(30);
+/// How often Leases that stand for nobody any more are looked for.
+const TIDY: Duration = Duration::from_secs(10);
 
 /// What is known of the judging processes.
 pub(super) struct Judging {
     leases: Api<Lease>,
-    known: Mutex<HashMap<String, Process>>,
+    processes: Mutex<Processes>,
     /// Keys to look at again when a process has come further.
-    waiting: Mutex<HashSet<KeyRef>>,
+    waiting: Mutex<HashMap<KeyRef, Wait>>,
     /// When the last consistent list was begun.
     listed: tokio::sync::Mutex<Option<Duration>>,
     read: watch::Sender<bool>,
 }
 
-/// One process as its Lease tells.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Process {
-    resource_version: Option<u64>,
-    held: bool,
-    /// Highest resourceVersion of an ApiKey that it has applied.
-    applied: Option<u64>,
-    changed_at: Duration,
+/// What a key waits for: that its resourceVersion is applied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Wait {
+    ByTheLiving(u64),
+    ByAll(u64),
 }
 
-impl Process {
-    fn of(lease: &Lease, now: Duration) -> Self {
-        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
-        Self {
-            resource_version: lease.resource_version().and_then(|version| version.parse().ok()),
-            held: holder.is_some_and(|holder| !holder.is_empty()),
-            applied: lease.annotations().get(APPLIED_ANNOTATION).and_then(|applied| applied.parse().ok()),
-            changed_at: now,
+impl Wait {
+    fn is_over(self, processes: &Processes, now: Duration) -> bool {
+        match self {
+            Self::ByTheLiving(version) => processes.living_have_applied(version, now),
+            Self::ByAll(version) => processes.judge(version, now) == Judgement::Enforced,
         }
-    }
-
-    fn lives(&self, now: Duration) -> bool {
-        self.held && now.saturating_sub(self.changed_at) < LIVING
     }
 }
 
@@ -67,7 +56,7 @@ impl Judging {
     fn new(leases: Api<Lease>) -> Self {
         Self {
             leases,
-            known: Mutex::default(),
+            processes: Mutex::default(),
             waiting: Mutex::default(),
             listed: tokio::sync::Mutex::default(),
             read: watch::Sender::new(false),
@@ -75,36 +64,60 @@ impl Judging {
     }
 
     /// Whether every living process has applied the ApiKey of this resourceVersion; if not, the key is woken when
-    /// one of them has come further. Asks the API server, so that a process that has only just started counts as
-    /// well; callers that ask at the same time share one list.
+    /// they have.
     ///
     /// # Errors
     /// When the Leases cannot be listed.
-    pub(super) async fn have_applied(&self, resource_version: u64, key: KeyRef) -> Result<bool, kube::Error> {
+    pub(super) async fn have_applied(&self, version: u64, key: KeyRef) -> Result<bool, kube::Error> {
         // Before asking: progress that is made between the answer and here must not be missed.
-        self.waiting().insert(key.clone());
-        let asked = clock::since_boot();
-        let mut listed = self.listed.lock().await;
-        if listed.is_none_or(|begun| begun < asked) {
-            let begun = clock::since_boot();
-            // No resourceVersion: the answer is consistent, never from a cache that lags.
-            let leases = self.leases.list(&ListParams::default().labels(JUDGING_LABEL)).await?;
-            self.replace(&leases.items);
-            *listed = Some(begun);
-        }
-        drop(listed);
-        let now = clock::since_boot();
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut living = known.values().filter(|process| process.lives(now));
-        let have = living.all(|process| process.applied.is_some_and(|applied| applied >= resource_version));
+        self.waiting().insert(key.clone(), Wait::ByTheLiving(version));
+        self.list().await?;
+        let have = self.processes().living_have_applied(version, since_boot());
         if have {
             self.waiting().remove(&key);
         }
         Ok(have)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashSet<KeyRef>> {
+    /// Whether the ApiKey of this resourceVersion, which has been written already, is enforced; if not, the key is
+    /// woken when processes have come so far that it is.
+    ///
+    /// # Errors
+    /// When the Leases cannot be listed.
+    pub(super) async fn judge(&self, version: u64, key: KeyRef) -> Result<Judgement, kube::Error> {
+        self.waiting().insert(key.clone(), Wait::ByAll(version));
+        let as_of = self.list().await?;
+        let judgement = self.processes().judge(version, as_of);
+        if judgement == Judgement::Enforced {
+            self.waiting().remove(&key);
+        }
+        Ok(judgement)
+    }
+
+    /// Takes in a consistent list that is begun after this is called, and answers when it was begun: a process that
+    /// has only just started counts as well. Callers that ask at the same time share one list.
+    async fn list(&self) -> Result<Duration, kube::Error> {
+        let asked = since_boot();
+        let mut listed = self.listed.lock().await;
+        if let Some(begun) = listed.filter(|begun| *begun >= asked) {
+            return Ok(begun);
+        }
+        let begun = since_boot();
+        // No resourceVersion: the answer is as of now, never from a cache that lags.
+        let leases = self.leases.list(&ListParams::default().labels(JUDGING_LABEL)).await?;
+        let version = leases.metadata.resource_version.as_deref().and_then(|version| version.parse().ok());
+        let leases = leases.items.iter().map(|lease| (lease.name_any().into(), seen(lease))).collect();
+        self.processes().listed(List { begun, version, leases }, since_boot());
+        *listed = Some(begun);
+        Ok(begun)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<KeyRef, Wait>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn processes(&self) -> MutexGuard<'_, Processes> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until the Leases have been listed once.
@@ -113,29 +126,74 @@ impl Judging {
         let _ = self.read.subscribe().wait_for(|read| *read).await;
     }
 
-    fn observe(&self, lease: &Lease) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = Process::of(lease, clock::since_boot());
-        match known.entry(lease.name_any()) {
-            // Lists and the watch may tell of one Lease in any order.
-            Entry::Occupied(entry) if entry.get().resource_version >= seen.resource_version => {}
-            Entry::Occupied(mut entry) => {
-                entry.insert(seen);
+    fn hear(&self, event: watcher::Event<Lease>) {
+        let now = since_boot();
+        match event {
+            watcher::Event::Init => {}
+            watcher::Event::InitDone => {
+                self.read.send_replace(true);
             }
-            Entry::Vacant(entry) => {
-                entry.insert(seen);
+            watcher::Event::InitApply(lease) | watcher::Event::Apply(lease) => {
+                self.processes().saw(lease.name_any().into(), seen(&lease), now);
+            }
+            watcher::Event::Delete(lease) => self.processes().saw_vanish(&lease.name_any(), &seen(&lease), now),
+        }
+    }
+
+    /// The keys that need not wait any more, as far as is known without asking.
+    fn take_woken(&self) -> Vec<KeyRef> {
+        let (processes, now) = (self.processes(), since_boot());
+        self.waiting().extract_if(|_, wait| wait.is_over(&processes, now)).map(|(key, _)| key).collect()
+    }
+
+    /// Deletes Leases that are released, or of processes that cannot answer any more.
+    async fn tidy(&self) {
+        if self.processes().expendable(since_boot()).is_empty() {
+            return;
+        }
+        let as_of = match self.list().await {
+            Ok(as_of) => as_of,
+            Err(error) => {
+                warn!(error = chain(&error), "Leases that nobody holds are not deleted; it is tried again");
+                return;
+            }
+        };
+        let expendable = self.processes().expendable(as_of);
+        for lease in expendable {
+            match self.delete(&lease).await {
+                Ok(()) => {
+                    info!(lease = %lease.name, "the Lease of a process that judges no more is deleted");
+                    self.processes().deleted(&lease);
+                }
+                Err(error) => {
+                    warn!(lease = %lease.name, error = chain(&error), "a Lease that nobody holds is not deleted");
+                }
             }
         }
     }
 
-    fn replace(&self, leases: &[Lease]) {
-        let names: Vec<String> = leases.iter().map(kube::ResourceExt::name_any).collect();
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| names.contains(name));
-        leases.iter().for_each(|lease| self.observe(lease));
+    async fn delete(&self, lease: &Expendable) -> Result<(), kube::Error> {
+        let preconditions = Preconditions { uid: Some(lease.uid.to_string()), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        match self.leases.delete(&lease.name, &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
+}
 
-    fn forget(&self, lease: &Lease) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&lease.name_any());
+/// What a Lease says.
+fn seen(lease: &Lease) -> judgement::Lease {
+    let spec = lease.spec.as_ref();
+    let holder = spec.and_then(|spec| spec.holder_identity.as_deref());
+    let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
+    judgement::Lease {
+        uid: lease.metadata.uid.as_deref().unwrap_or_default().into(),
+        version: lease.resource_version().and_then(|version| version.parse().ok()),
+        held: holder.is_some_and(|holder| !holder.is_empty()),
+        applied: lease.annotations().get(APPLIED_ANNOTATION).and_then(|applied| applied.parse().ok()),
+        duration: seconds.map(Duration::from_secs),
     }
 }
 
@@ -153,18 +211,18 @@ pub(super) fn follow(
     let (followed, wake) = (Arc::clone(&judging), wake.clone());
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move {
         pin_mut!(events);
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(watcher::Event::Init) => {}
-                Ok(watcher::Event::InitDone) => {
-                    followed.read.send_replace(true);
-                }
-                Ok(watcher::Event::InitApply(lease) | watcher::Event::Apply(lease)) => followed.observe(&lease),
-                Ok(watcher::Event::Delete(lease)) => followed.forget(&lease),
-                Err(error) => warn!(error = chain(&error), "watching Leases failed; it is tried again"),
+        let mut tidy = interval(TIDY);
+        tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    None => return,
+                    Some(Ok(event)) => followed.hear(event),
+                    Some(Err(error)) => warn!(error = chain(&error), "watching Leases failed; it is tried again"),
+                },
+                _ = tidy.tick() => followed.tidy().await,
             }
-            let waiting = std::mem::take(&mut *followed.waiting());
-            for key in waiting {
+            for key in followed.take_woken() {
                 // Nobody listens any more once the controller stops.
                 let _ = wake.send(key);
             }
@@ -187,11 +245,10 @@ mod tests {
 
     fn leases(applied: &str) -> Vec<u8> {
         let lease = json!({
-            "metadata": {"name": "verifier", "resourceVersion": applied, "annotations": {APPLIED_ANNOTATION: applied}},
+            "metadata": {"name": "verifier", "uid": "u1", "resourceVersion": applied, "annotations": {APPLIED_ANNOTATION: applied}},
             "spec": {"holderIdentity": "verifier"},
         });
-        let list =
-            json!({"apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "metadata": {}, "items": [lease]});
+        let list = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "metadata": {"resourceVersion": "9"}, "items": [lease]});
         serde_json::to_vec(&list).unwrap()
     }
 
@@ -213,7 +270,7 @@ mod tests {
         let key = KeyRef::new("ci").within("speech");
 
         assert!(!asking.have_applied(7, key.clone()).await.unwrap());
-        assert_eq!(asking.waiting().iter().collect::<Vec<_>>(), [&key]);
+        assert_eq!(asking.waiting().keys().collect::<Vec<_>>(), [&key]);
         *applied.lock().unwrap() = "7";
         assert!(asking.have_applied(7, key).await.unwrap());
         assert!(asking.waiting().is_empty(), "nothing is left to wait for");

@@ -14,6 +14,9 @@ pub const READY: &str = "Ready";
 /// The Secret holds what it should.
 pub const SECRET_SYNCED: &str = "SecretSynced";
 
+/// No process that judges keys accepts what the observed generation forbids.
+pub const ENFORCED: &str = "Enforced";
+
 /// What Keyturn says about an object that it only reads.
 #[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

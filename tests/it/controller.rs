@@ -1,6 +1,7 @@
 //! The controller against a real API server, in a namespace of each test's own.
 
 mod duplicates;
+mod enforced;
 mod faults;
 mod import;
 mod judge;

@@ -37,18 +37,46 @@ struct Rest {
     policies_revision: u64,
     peppers_revision: u64,
     secrets: SecretsOfKey,
-    next_look: Option<Timestamp>,
+    settled: Settled,
+    enforcement: Enforcement,
+}
+
+/// A key at which nothing is left to be done for now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Settled {
+    /// The resourceVersion as of which its status tells all that comes of its generation.
+    pub(super) version: Option<u64>,
+    /// When time alone will change that.
+    pub(super) next_look: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Enforcement {
+    Done,
+    Open,
+    /// Since this time since boot processes are waited for.
+    WaitedFor(Duration),
+}
+
+/// What is known of a key without looking any further.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Rests {
+    /// It lies as it was left.
+    Enforced { next_look: Option<Timestamp> },
+    /// It lies as it was left, and somebody may not honour it yet.
+    Unenforced(Settled),
+    /// This is older than what this process has written itself.
+    Outdated,
 }
 
 impl Progress {
-    /// What to do with a key without looking any further: it lies as it was left, or what is known of it is
-    /// older than what this process has written itself.
-    pub(super) fn at_rest(&self, key: &ApiKey, context: &Context, now: Timestamp) -> Option<Action> {
+    /// What there is to do about a key that nothing has happened to.
+    pub(super) fn rests(&self, key: &ApiKey, context: &Context, now: Timestamp) -> Option<Rests> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let memory = known.get(&name_of(key)).filter(|memory| memory.uid == key.metadata.uid)?;
-        let version: Option<u64> = key.resource_version().and_then(|version| version.parse().ok());
+        let version = version_of(key);
         if version < memory.written {
-            return Some(Action::await_change());
+            return Some(Rests::Outdated);
         }
         let rest = memory.rest.as_ref().filter(|_| version == memory.written)?;
         let unchanged = rest.policies_revision == context.policies.current().number
@@ -56,33 +84,64 @@ impl Progress {
             && rest.secrets == context.secrets.of(key.metadata.namespace.as_deref()?, key.metadata.uid.as_deref()?);
         let name = ObjectName::new(key.metadata.namespace.as_deref()?, key.metadata.name.as_deref()?);
         let unchanged = unchanged && !context.strings.is_disturbed(&name);
-        let due = rest.next_look.is_some_and(|next_look| next_look <= now);
-        (unchanged && !due).then(|| wake_at(rest.next_look, now))
+        let Settled { next_look, .. } = rest.settled;
+        let due = next_look.is_some_and(|next_look| next_look <= now);
+        (unchanged && !due).then_some(match rest.enforcement {
+            Enforcement::Done => Rests::Enforced { next_look },
+            Enforcement::Open | Enforcement::WaitedFor(_) => Rests::Unenforced(rest.settled),
+        })
     }
 
-    /// Remembers that nothing is left to be done, and answers when to look again.
-    pub(super) fn rest(&self, observed: &Observed, next_look: Option<Timestamp>, now: Timestamp) -> Action {
+    /// Remembers that nothing is left to be done but to see that the key is honoured everywhere.
+    pub(super) fn rest(&self, observed: &Observed, next_look: Option<Timestamp>) -> Settled {
         let secrets = observed.secret.iter().chain(&observed.moved).filter_map(|secret| {
             let meta = SecretMeta { resource_version: secret.0.resource_version()?, staged: false };
             Some((secret.0.name_any(), meta))
         });
+        let settled = Settled { version: observed.resource_version(), next_look };
         let rest = Rest {
             policies_revision: observed.policies_revision,
             peppers_revision: observed.peppers.number,
             secrets: secrets.collect(),
-            next_look,
+            settled,
+            enforcement: Enforcement::Open,
         };
-        self.remember(observed, |memory| {
+        self.remember(&observed.object, |memory| {
             memory.rest = Some(rest);
             memory.waiting = None;
         });
-        wake_at(next_look, now)
+        settled
+    }
+
+    /// Remembers that the key is honoured everywhere.
+    pub(super) fn enforced(&self, key: &ApiKey) {
+        self.remember(key, |memory| {
+            memory.rest.iter_mut().for_each(|rest| rest.enforcement = Enforcement::Done);
+        });
+    }
+
+    /// For how long this process has waited for others to honour the key.
+    pub(super) fn unenforced_for(&self, key: &ApiKey, since_boot: Duration) -> Duration {
+        let mut waited = Duration::ZERO;
+        self.remember(key, |memory| {
+            let Some(rest) = &mut memory.rest else { return };
+            match rest.enforcement {
+                Enforcement::WaitedFor(since) => waited = since_boot.saturating_sub(since),
+                Enforcement::Open | Enforcement::Done => rest.enforcement = Enforcement::WaitedFor(since_boot),
+            }
+        });
+        waited
+    }
+
+    /// What was written tells of the wait, and changes nothing else.
+    pub(super) fn told(&self, key: &ApiKey) {
+        self.remember(key, |_| {});
     }
 
     /// Remembers since when the staged version waits for verifiers.
     pub(super) fn wait(&self, observed: &Observed, since_boot: Duration) {
         let Some(staged) = observed.record.versions.staged() else { return };
-        self.remember(observed, |memory| {
+        self.remember(&observed.object, |memory| {
             memory.rest = None;
             if memory.waiting.is_none_or(|(number, _)| number != staged.number) {
                 memory.waiting = Some((staged.number, since_boot));
@@ -103,7 +162,7 @@ impl Progress {
 
     /// What has been heard of a key must be at least as new as what this process last wrote.
     pub(super) fn wrote(&self, observed: &Observed) {
-        self.remember(observed, |memory| memory.rest = None);
+        self.remember(&observed.object, |memory| memory.rest = None);
     }
 
     /// Looking after the key has failed: it may not lie as the watch tells.
@@ -123,22 +182,27 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
     }
 
-    fn remember(&self, observed: &Observed, change: impl FnOnce(&mut Memory)) {
+    fn remember(&self, key: &ApiKey, change: impl FnOnce(&mut Memory)) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let memory = known.entry(name_of(&observed.object)).or_default();
-        if memory.uid != observed.object.metadata.uid {
-            *memory = Memory { uid: observed.object.uid(), ..Memory::default() };
+        let memory = known.entry(name_of(key)).or_default();
+        if memory.uid != key.metadata.uid {
+            *memory = Memory { uid: key.uid(), ..Memory::default() };
         }
-        memory.written = observed.resource_version();
+        memory.written = version_of(key);
         change(memory);
     }
+}
+
+fn version_of(key: &ApiKey) -> Option<u64> {
+    key.resource_version().and_then(|version| version.parse().ok())
 }
 
 fn name_of(key: &ApiKey) -> (String, String) {
     (key.namespace().unwrap_or_default(), key.name_any())
 }
 
-fn wake_at(next_look: Option<Timestamp>, now: Timestamp) -> Action {
+/// When to look at a key again.
+pub(super) fn wake_at(next_look: Option<Timestamp>, now: Timestamp) -> Action {
     next_look.map_or_else(Action::await_change, |at| {
         Action::requeue(at.duration_since(now).try_into().unwrap_or(Duration::ZERO))
     })

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::runtime::controller::Action;
 use kube::runtime::events;
 use kube::{Api, Resource as _, ResourceExt as _};
 use tracing::{info, warn};
@@ -37,16 +36,15 @@ pub(super) async fn status(
 }
 
 /// For a manifest that cannot be parsed: says so, and leaves everything else as it is.
-pub(super) async fn invalid(context: &Context, mut observed: Observed, now: Timestamp) -> Result<Action, Error> {
-    let Err(rejection) = &observed.acceptance else { return Ok(Action::await_change()) };
+pub(super) async fn invalid(context: &Context, observed: &mut Observed, now: Timestamp) -> Result<(), Error> {
+    let Err(rejection) = &observed.acceptance else { return Ok(()) };
     let before = observed.object.status.clone().unwrap_or_default();
     let generation = observed.object.metadata.generation;
     let mut after = ApiKeyStatus { observed_generation: generation, state: Some(KeyState::Rejected), ..before.clone() };
     let ready = Statement { kind: READY, holds: Some(false), reason: "Rejected", message: &rejection.message };
     condition::set(&mut after.conditions, Statement::accepted(Err(rejection)), generation, now);
     condition::set(&mut after.conditions, ready, generation, now);
-    write(context, &mut observed, before, after).await?;
-    Ok(Action::await_change())
+    write(context, observed, before, after).await
 }
 
 async fn write(

@@ -17,6 +17,7 @@ async fn applying_a_key_mints_it_into_a_secret() {
 
     let status = key.status.clone().unwrap();
     assert_eq!(versions(&key), [(1, VersionState::Current)]);
+    world.enforced("ci").await;
     for kind in ["Accepted", "Ready", "SecretSynced"] {
         assert_eq!(condition(&key, kind).unwrap().0, "True", "{kind}");
     }
@@ -58,6 +59,7 @@ async fn a_quiet_cluster_sees_no_writes() {
         world.create_key(name, json!({"rotation": {"interval": "90d"}})).await;
         world.key_in_state(name, KeyState::Active).await;
         world.event(name, "Minted").await;
+        world.enforced(name).await;
     }
     world.stop_controller().await;
     let before = world.versions_of_everything().await;

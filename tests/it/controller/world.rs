@@ -170,6 +170,14 @@ impl World {
         .await
     }
 
+    /// Waits until what the present spec says is enforced.
+    pub(super) async fn enforced(&self, name: &str) -> ApiKey {
+        self.key_when(name, "its generation enforced", |key| {
+            enforcement(key) == Some((key.metadata.generation.unwrap_or_default(), "True".into(), "Enforced".into()))
+        })
+        .await
+    }
+
     /// The string that workloads read.
     pub(super) async fn string_in(&self, secret: &str) -> String {
         let secret = self.secrets().get(secret).await.unwrap();
@@ -236,6 +244,13 @@ pub(crate) fn condition(key: &ApiKey, kind: &str) -> Option<(String, String)> {
     let conditions = &key.status.as_ref()?.conditions;
     let condition = conditions.iter().find(|condition| condition.type_ == kind)?;
     Some((condition.status.clone(), condition.reason.clone()))
+}
+
+/// Generation, status and reason of what is said about enforcement.
+pub(super) fn enforcement(key: &ApiKey) -> Option<(i64, String, String)> {
+    let conditions = &key.status.as_ref()?.conditions;
+    let condition = conditions.iter().find(|condition| condition.type_ == "Enforced")?;
+    Some((condition.observed_generation?, condition.status.clone(), condition.reason.clone()))
 }
 
 /// What a condition says.

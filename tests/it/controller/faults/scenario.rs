@@ -124,7 +124,7 @@ impl Scenario {
             versions,
             rotation_request: matches!(self, Self::Rotate | Self::RotateWithoutGrace | Self::RotateToSealed)
                 .then(|| "r1".to_owned()),
-            conditions: [("Accepted", true), ("Ready", !revoked), ("SecretSynced", !revoked)]
+            conditions: [("Accepted", true), ("Enforced", true), ("Ready", !revoked), ("SecretSynced", !revoked)]
                 .map(|(kind, is)| (kind.to_owned(), holds(is)))
                 .into(),
             secrets: secrets.into_iter().collect(),
