@@ -70,9 +70,9 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Role::Crds { dir } => crds::run(dir.as_deref()),
         Role::SealKeygen { key_file } => Ok(seal_keygen::run(&key_file)?),
         Role::SealOpen(options) => Ok(seal_open::run(&options)?),
-        Role::Controller { common } => block_on(controller(common)),
+        Role::Controller { common, leading } => block_on(controller(common, leading)),
         Role::Verifier { common, judging } => block_on(verifier(common, judging)),
-        Role::All { common, judging } => block_on(all(common, judging)),
+        Role::All { common, leading, judging } => block_on(all(common, leading, judging)),
     }
 }
 
@@ -80,15 +80,15 @@ fn block_on(process: impl Future<Output = Result<(), Error>>) -> Result<(), Erro
     tokio::runtime::Runtime::new().map_err(Error::Runtime)?.block_on(process)
 }
 
-async fn controller(common: Common) -> Result<(), Error> {
+async fn controller(common: Common, leading: options::Leading) -> Result<(), Error> {
     let shutdown = shutdown::token()?;
     let (client, operator_namespace) = (client().await?, common.operator_namespace());
-    let controller = controller::Controller::new();
+    let controller = controller::Controller::new(leading);
     let metrics = Arc::new(Metrics::new());
     let health =
         Health { metrics: Arc::clone(&metrics), missing: Box::new(controller.missing()), measure: Box::new(|_| {}) };
     let reconciling = controller.run(client, metrics, common.namespace(), operator_namespace, shutdown.clone());
-    health::beside(common.health_listen, health, reconciling).await
+    health::beside(common.health_listen, health, Box::pin(reconciling)).await
 }
 
 async fn verifier(common: Common, judging: options::Judging) -> Result<(), Error> {
@@ -100,10 +100,10 @@ async fn verifier(common: Common, judging: options::Judging) -> Result<(), Error
 }
 
 /// Both in one process; when either ends, so does the other.
-async fn all(common: Common, judging: options::Judging) -> Result<(), Error> {
+async fn all(common: Common, leading: options::Leading, judging: options::Judging) -> Result<(), Error> {
     let shutdown = shutdown::token()?;
     let (client, operator_namespace) = (client().await?, common.operator_namespace());
-    let controller = controller::Controller::new();
+    let controller = controller::Controller::new(leading);
     let verifier =
         verifier::Verifier::new(client.clone(), common.namespace(), operator_namespace.clone(), judging).await?;
     let mut health = verifier.health();
@@ -115,6 +115,11 @@ async fn all(common: Common, judging: options::Judging) -> Result<(), Error> {
         tokio::try_join!(reconciling, verifier.run(shutdown.clone())).map(drop)
     };
     health::beside(common.health_listen, health, Box::pin(both)).await
+}
+
+/// In a pod this is the pod's name.
+fn process_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 async fn client() -> Result<Client, Error> {

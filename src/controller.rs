@@ -7,11 +7,14 @@
 //!  Leases of verifiers ──────┘
 //! ```
 //!
+//! Of several controllers one leads, and only that one does any of this.
+//!
 //! All lists are complete before the first key is looked at, so that nothing is refused or minted because of
 //! something that was merely not read yet.
 
 mod apikey;
 mod judging;
+mod leader;
 mod pepper;
 mod peppers;
 mod policies;
@@ -20,6 +23,7 @@ mod secrets;
 mod strings;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _};
 use kube::api::PostParams;
@@ -33,11 +37,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use crate::entropy::{self, EntropyError};
 use crate::metrics::Metrics;
 use crate::resources::ApiKey;
 use crate::resources::names::CONTROLLER_MANAGER;
 use crate::telemetry::chain;
 use apikey::Context;
+use leader::{Election, Term};
 use scope::Scope;
 
 /// Keys that are worked on at the same time. A key spends its time waiting for the API server.
@@ -63,8 +69,26 @@ pub struct Options {
     pub namespace: Option<String>,
     /// Where Keyturn's own objects are.
     pub operator_namespace: String,
-    /// Told `true` once every kind has been read.
-    pub ready: watch::Sender<bool>,
+    /// Names this process among the controllers, such as the pod's name.
+    pub process: String,
+    /// For how long a controller leads without renewing its Lease; whole seconds.
+    pub leader_lease: Duration,
+    /// Told how far this process has come.
+    pub phase: watch::Sender<Phase>,
+}
+
+/// How far a controller has come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Phase {
+    /// It does not know yet whether another one leads.
+    #[default]
+    Starting,
+    /// Another one leads.
+    StandingBy,
+    /// It leads, and reads what there is.
+    Reading,
+    /// It leads, and looks after the keys.
+    AtWork,
 }
 
 /// The controller cannot go on.
@@ -72,41 +96,73 @@ pub struct Options {
 pub enum Error {
     #[error("preparing the pepper")]
     Pepper(#[source] pepper::Error),
+    #[error("naming this process among the controllers")]
+    Name(#[source] EntropyError),
 }
 
-/// Reconciles until told to stop, and finishes what it has begun.
+/// Leads or stands by until told to stop, and finishes what it has begun. A process that must not lead any more drops
+/// everything at once and stands by again.
 ///
 /// # Errors
 /// When there is no pepper that could be used.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Error> {
-    let Options { client, metrics, namespace, operator_namespace, ready } = options;
-    let scope = Scope::new(namespace);
-    let Some(pepper) = shutdown.run_until_cancelled(pepper::ensure(&client, &scope, &operator_namespace)).await else {
+    let Options { client, operator_namespace, process, leader_lease, phase, .. } = &options;
+    let me = format!("{process}-{}", entropy::nonce(5).map_err(Error::Name)?);
+    let mut election = Election::new(client, operator_namespace, &me, *leader_lease);
+    loop {
+        let stands_by = || {
+            phase.send_if_modified(|phase| std::mem::replace(phase, Phase::StandingBy) != Phase::StandingBy);
+        };
+        if shutdown.run_until_cancelled(election.win(stands_by)).await.is_none() {
+            return Ok(());
+        }
+        phase.send_replace(Phase::Reading);
+        let term = election.term();
+        let stop = shutdown.child_token();
+        tokio::select! {
+            ended = Box::pin(lead(&options, term, stop.clone())) => {
+                election.release().await;
+                return ended;
+            }
+            () = election.keep() => {
+                stop.cancel();
+                warn!("this controller must not lead any more; it drops what it was doing and stands by");
+            }
+        }
+    }
+}
+
+/// Reconciles until told to stop, and finishes what it has begun.
+async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Result<(), Error> {
+    let Options { client, metrics, namespace, operator_namespace, phase, .. } = options;
+    let scope = Scope::new(namespace.clone());
+    let Some(pepper) = shutdown.run_until_cancelled(pepper::ensure(client, &scope, operator_namespace)).await else {
         return Ok(());
     };
     let (first, version) = pepper.map_err(Error::Pepper)?;
 
     let (wake, woken) = mpsc::unbounded_channel::<KeyRef>();
     let (store, written) = reflector::store();
-    let watched = watcher(scope.api::<DeserializeGuard<ApiKey>>(&client), watcher::Config::default());
+    let watched = watcher(scope.api::<DeserializeGuard<ApiKey>>(client), watcher::Config::default());
     // Deletions as well: what is remembered of a key goes with it, and another may take its place.
     let touched = reflector(written, watched).default_backoff().touched_objects();
     let keys = Controller::for_stream(touched, store.clone());
     let tasks = TaskTracker::new();
-    let policies = policies::follow(&client, &scope, &store, &wake, &shutdown, &tasks);
-    let secrets = secrets::follow(&client, &scope, &wake, &shutdown, &tasks);
-    let judging = judging::follow(&client, &operator_namespace, &wake, &shutdown, &tasks);
+    let policies = policies::follow(client, &scope, &store, &wake, &shutdown, &tasks);
+    let secrets = secrets::follow(client, &scope, &wake, &shutdown, &tasks);
+    let judging = judging::follow(client, operator_namespace, &wake, &shutdown, &tasks);
     let peppers = Arc::new(peppers::Kept::new(first, version));
     let strings = strings::Strings::new(wake.clone());
-    let following = Arc::clone(&peppers).follow(client.clone(), operator_namespace, store.clone(), wake);
+    let following = Arc::clone(&peppers).follow(client.clone(), operator_namespace.clone(), store.clone(), wake);
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(following));
     tasks.close();
 
     let reporter = Reporter { controller: "keyturn".into(), instance: None };
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
-        client,
-        metrics,
+        client: client.clone(),
+        term,
+        metrics: Arc::clone(metrics),
         peppers,
         strings,
         keys: store.clone(),
@@ -122,7 +178,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     };
     if shutdown.run_until_cancelled(all_read).await.is_some() {
         info!("every kind has been read; keys are looked after");
-        ready.send_replace(true);
+        phase.send_replace(Phase::AtWork);
         let woken = futures::stream::unfold(woken, |mut woken| async { woken.recv().await.map(|key| (key, woken)) });
         let stopped = shutdown.clone();
         let watched = Arc::clone(&context);

@@ -11,6 +11,7 @@ pub(crate) mod fixtures;
 pub mod grant;
 pub mod handover;
 pub mod key;
+pub mod leadership;
 pub mod lifecycle;
 pub mod owner;
 pub mod path;

@@ -7,24 +7,28 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-use crate::controller::{self, Options};
+use super::options::Leading;
+use crate::controller::{self, Options, Phase};
 use crate::metrics::Metrics;
 
 /// A controller that is not started yet.
 pub(super) struct Controller {
-    ready: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
+    leading: Leading,
 }
 
 impl Controller {
-    pub(super) fn new() -> Self {
-        Self { ready: watch::Sender::new(false) }
+    pub(super) fn new(leading: Leading) -> Self {
+        Self { phase: watch::Sender::default(), leading }
     }
 
-    /// What readiness waits for.
+    /// What readiness waits for. One that stands by is ready: to take over.
     pub(super) fn missing(&self) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
-        let ready = self.ready.subscribe();
-        move || {
-            if *ready.borrow() { Vec::new() } else { vec!["the controller has not read every kind yet".to_owned()] }
+        let phase = self.phase.subscribe();
+        move || match *phase.borrow() {
+            Phase::Starting => vec!["the controller does not know yet whether another one leads".to_owned()],
+            Phase::Reading => vec!["the controller has not read every kind yet".to_owned()],
+            Phase::StandingBy | Phase::AtWork => Vec::new(),
         }
     }
 
@@ -36,7 +40,8 @@ impl Controller {
         operator_namespace: String,
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
-        let options = Options { client, metrics, namespace, operator_namespace, ready: self.ready };
+        let (leader_lease, phase, process) = (self.leading.leader_lease, self.phase, super::process_name());
+        let options = Options { client, metrics, namespace, operator_namespace, process, leader_lease, phase };
         controller::run(options, shutdown).await.map_err(Error::Controller)
     }
 }

@@ -27,6 +27,8 @@ pub(super) enum Role {
     Controller {
         #[command(flatten)]
         common: Common,
+        #[command(flatten)]
+        leading: Leading,
     },
     /// Judges requests for the proxies that ask. Every replica serves; it reads no Secret but the pepper.
     Verifier {
@@ -39,6 +41,8 @@ pub(super) enum Role {
     All {
         #[command(flatten)]
         common: Common,
+        #[command(flatten)]
+        leading: Leading,
         #[command(flatten)]
         judging: Judging,
     },
@@ -111,6 +115,15 @@ pub(super) struct Common {
     pub(super) health_listen: SocketAddr,
 }
 
+/// Options of a controller, of which one leads.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Leading {
+    /// For how long a controller leads without renewing its Lease. One that was killed is replaced after this and a
+    /// tenth more, one that was told to stop at once. 2s to 1h.
+    #[arg(long, env = "KEYTURN_LEADER_LEASE", value_name = "DURATION", default_value = "15s", value_parser = leader_lease)]
+    pub(super) leader_lease: Duration,
+}
+
 /// Options of a process that judges keys.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Judging {
@@ -171,6 +184,17 @@ impl Common {
     }
 }
 
+fn leader_lease(text: &str) -> Result<Duration, String> {
+    match duration::parse(text).map_err(|error| error.to_string())? {
+        broken if broken.subsec_nanos() > 0 => Err("give whole seconds, as leaseDurationSeconds takes them".into()),
+        duration if duration < Duration::from_secs(2) => Err("renewing it takes time; give at least 2s".into()),
+        duration if duration > Duration::from_hours(1) => {
+            Err("nobody would lead for hours after a crash; give at most 1h".into())
+        }
+        duration => Ok(duration),
+    }
+}
+
 /// The most that fits into `leaseDurationSeconds` and is still of any sense.
 const MOST_MAX_STALENESS: Duration = Duration::from_hours(24 * 365);
 
@@ -207,6 +231,9 @@ mod tests {
             (&["keyturn", "verifier", "--max-staleness", "10s500ms"], "whole seconds"),
             (&["keyturn", "verifier", "--max-staleness", "366d"], "at most 365d"),
             (&["keyturn", "verifier", "--auth-listen", "8080"], "invalid socket address"),
+            (&["keyturn", "controller", "--leader-lease", "1s"], "at least 2s"),
+            (&["keyturn", "controller", "--leader-lease", "1d"], "at most 1h"),
+            (&["keyturn", "all", "--leader-lease", "2500ms"], "whole seconds"),
             (&["keyturn", "controller", "--auth-listen", "0.0.0.0:1"], "unexpected argument"),
             (&["keyturn", "seal-keygen"], "--key-file <FILE>"),
             (&["keyturn", "seal-open", "--key-file=k", "--sealed=x"], "--id <ID>"),
@@ -231,7 +258,7 @@ mod tests {
     #[test]
     fn an_empty_namespace_is_none() {
         let cli = Cli::try_parse_from(["keyturn", "controller", "--namespace=", "--operator-namespace=k"]).unwrap();
-        let Role::Controller { common } = cli.role else { panic!("{:?}", cli.role) };
+        let Role::Controller { common, .. } = cli.role else { panic!("{:?}", cli.role) };
         assert_eq!((common.namespace(), common.operator_namespace()), (None, "k".to_owned()));
     }
 }

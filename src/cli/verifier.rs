@@ -35,8 +35,7 @@ impl Verifier {
         operator_namespace: String,
         judging: Judging,
     ) -> Result<Self, Error> {
-        // In a pod this is the pod's name.
-        let process = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let process = super::process_name();
         let max_staleness = judging.max_staleness;
         let options = Options { client, namespace, operator_namespace, process, max_staleness };
         let listener = listen(judging.auth_listen).await?;

@@ -26,6 +26,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::judging::Judging;
 use super::key_ref;
+use super::leader::Term;
 use super::peppers;
 use super::policies::Policies;
 use super::secrets::Secrets;
@@ -51,6 +52,7 @@ const RETRY_CONFLICT: Duration = Duration::from_millis(100);
 /// What every reconcile works with.
 pub(super) struct Context {
     pub(super) client: Client,
+    pub(super) term: Term,
     pub(super) metrics: Arc<Metrics>,
     pub(super) recorder: Recorder,
     pub(super) peppers: Arc<peppers::Kept>,
@@ -82,6 +84,8 @@ pub(super) enum Error {
     Judging(#[source] kube::Error),
     #[error("carrying out a step")]
     Apply(#[source] apply::Error),
+    #[error("another controller may lead by now")]
+    NotLeading,
     #[error("the plan for the key does not come to an end")]
     Endless,
 }
@@ -129,6 +133,9 @@ async fn look_after(key: &ApiKey, context: &Context) -> Result<Action, Error> {
     duplicate::learn_all(context);
     let mut observed = gather::gather(context, key).await.map_err(Error::Gather)?;
     for _ in 0..MOST_STEPS {
+        if !context.term.holds(clock::since_boot()) {
+            return Err(Error::NotLeading);
+        }
         let now = clock::now();
         ask_verifiers(context, &mut observed).await?;
         duplicate::refuse(context, &mut observed);

@@ -35,6 +35,9 @@ pub const JUDGING_LABEL: &str = "keyturn.dev/judging";
 /// Annotation of a judging process's Lease: the highest ApiKey resourceVersion that it has applied.
 pub const APPLIED_ANNOTATION: &str = "keyturn.dev/applied";
 
+/// Lease of the operator's namespace by which one of several controllers leads.
+pub const LEADER_LEASE: &str = "keyturn-controller";
+
 /// Secret of the operator's namespace with the peppers, each under its name.
 pub const PEPPER_SECRET: &str = "keyturn-pepper";
 /// Data key of [`PEPPER_SECRET`]: name of the active pepper.

@@ -8,6 +8,7 @@ mod architecture;
 mod controller;
 mod delivery;
 mod docs;
+mod enforced;
 mod harness;
 mod nginx;
 mod rbac;

@@ -8,6 +8,7 @@ pub(crate) mod backend;
 pub(crate) mod cluster;
 pub(crate) mod http;
 pub(crate) mod keyturn;
+pub(crate) mod network;
 pub(crate) mod nginx;
 pub(crate) mod own_cluster;
 pub(crate) mod ports;

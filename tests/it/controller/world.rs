@@ -1,10 +1,11 @@
 //! A namespace with a controller at work in it, and sentences about what is there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Secret};
-use keyturn::controller::{self, Options};
+use keyturn::controller::{self, Options, Phase};
 use keyturn::core::digest::Pepper;
 use keyturn::metrics::Metrics;
 use keyturn::resources::apikey::{KeyState, VersionState};
@@ -18,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::cluster::Namespace;
 use crate::support::wait::eventually;
+
+/// Short, so that the successor of one that was killed leads soon.
+const LEADER_LEASE: Duration = Duration::from_secs(2);
 
 pub(super) struct World {
     namespace: Namespace,
@@ -64,17 +68,19 @@ impl World {
     /// Starts one that talks to the API server with this client.
     pub(super) async fn start_controller_with(&mut self, client: Client) {
         let shutdown = CancellationToken::new();
-        let (ready, mut is_ready) = watch::channel(false);
+        let (phase, mut reached) = watch::channel(Phase::default());
         let options = Options {
             client,
             metrics: Arc::new(Metrics::new()),
             namespace: Some(self.namespace.name().to_owned()),
             operator_namespace: self.namespace.name().to_owned(),
-            ready,
+            process: "test".to_owned(),
+            leader_lease: LEADER_LEASE,
+            phase,
         };
         let task = tokio::spawn(controller::run(options, shutdown.clone()));
         self.controller = Some(Controller { shutdown, task });
-        is_ready.wait_for(|ready| *ready).await.expect("the controller gets ready");
+        reached.wait_for(|phase| *phase == Phase::AtWork).await.expect("the controller gets to work");
     }
 
     /// As SIGTERM does.
@@ -100,7 +106,9 @@ impl World {
             metrics: Arc::new(Metrics::new()),
             namespace: Some(self.namespace.name().to_owned()),
             operator_namespace: self.namespace.name().to_owned(),
-            ready: watch::Sender::new(false),
+            process: "test".to_owned(),
+            leader_lease: LEADER_LEASE,
+            phase: watch::Sender::default(),
         };
         controller::run(options, CancellationToken::new()).await
     }
