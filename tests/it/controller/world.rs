@@ -9,6 +9,7 @@ use keyturn::controller::{self, Options, Phase};
 use keyturn::core::digest::Pepper;
 use keyturn::metrics::Metrics;
 use keyturn::resources::apikey::{KeyState, VersionState};
+use keyturn::resources::names::LEADER_LEASE;
 use keyturn::resources::{ApiKey, ApiKeyTier, ProtectedApi, pepper};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
@@ -20,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::support::cluster::Namespace;
 use crate::support::wait::eventually;
 
-/// Short, so that the successor of one that was killed leads soon.
-const LEADER_LEASE: Duration = Duration::from_secs(2);
+/// For how long a controller leads without renewing its Lease.
+const LEADER_LEASE_DURATION: Duration = Duration::from_secs(2);
 
 pub(super) struct World {
     namespace: Namespace,
@@ -75,7 +76,7 @@ impl World {
             namespace: Some(self.namespace.name().to_owned()),
             operator_namespace: self.namespace.name().to_owned(),
             process: "test".to_owned(),
-            leader_lease: LEADER_LEASE,
+            leader_lease: LEADER_LEASE_DURATION,
             phase,
         };
         let task = tokio::spawn(controller::run(options, shutdown.clone()));
@@ -97,6 +98,8 @@ impl World {
         // Its watches end with it.
         controller.shutdown.cancel();
         let _ = controller.task.await;
+        // As if the time were over that its successor has to wait; with processes of their own they do wait.
+        let _ = self.leases().delete(LEADER_LEASE, &DeleteParams::default()).await;
     }
 
     /// Runs a controller until it gives up.
@@ -107,7 +110,7 @@ impl World {
             namespace: Some(self.namespace.name().to_owned()),
             operator_namespace: self.namespace.name().to_owned(),
             process: "test".to_owned(),
-            leader_lease: LEADER_LEASE,
+            leader_lease: LEADER_LEASE_DURATION,
             phase: watch::Sender::default(),
         };
         controller::run(options, CancellationToken::new()).await
