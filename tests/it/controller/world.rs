@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::cluster::Namespace;
+use crate::support::events::event;
 use crate::support::wait::eventually;
 
 /// For how long a controller leads without renewing its Lease.
@@ -208,15 +209,7 @@ impl World {
 
     /// Waits for an event with this reason about this key, and answers what it says.
     pub(super) async fn event(&self, key: &str, reason: &str) -> String {
-        let events: Api<Event> = self.namespace.api();
-        eventually(&format!("event {reason} about {key}"), async || {
-            let all = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-            let about_key = |event: &&Event| event.involved_object.name.as_deref() == Some(key);
-            let reasons: Vec<_> = all.iter().filter(about_key).filter_map(|event| event.reason.clone()).collect();
-            let found = all.iter().filter(about_key).find(|event| event.reason.as_deref() == Some(reason));
-            found.map(|event| event.message.clone().unwrap_or_default()).ok_or_else(|| format!("{reasons:?}"))
-        })
-        .await
+        event(&self.namespace, key, reason).await
     }
 
     pub(super) async fn delete_key(&self, name: &str) {

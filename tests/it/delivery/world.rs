@@ -1,6 +1,6 @@
 //! A namespace with a controller and a verifier at work in it.
 
-use k8s_openapi::api::core::v1::{Event, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use keyturn::resources::apikey::{KeyState, VersionStatus};
 use keyturn::resources::{ApiKey, ProtectedApi};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::controller::world::{condition, text};
 use crate::support::cluster::Namespace;
+use crate::support::events::event;
 use crate::support::http::HttpClient;
 use crate::support::keyturn::Keyturn;
 use crate::support::process::Signal;
@@ -155,15 +156,7 @@ impl World {
 
     /// Waits for an event with this reason about this key, and answers what it says.
     pub(super) async fn event(&self, key: &str, reason: &str) -> String {
-        let events: Api<Event> = self.namespace.api();
-        eventually(&format!("event {reason} about {key}"), async || {
-            let all = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-            let about_key = |event: &&Event| event.involved_object.name.as_deref() == Some(key);
-            let reasons: Vec<_> = all.iter().filter(about_key).filter_map(|event| event.reason.clone()).collect();
-            let found = all.iter().filter(about_key).find(|event| event.reason.as_deref() == Some(reason));
-            found.map(|event| event.message.clone().unwrap_or_default()).ok_or_else(|| format!("{reasons:?}"))
-        })
-        .await
+        event(&self.namespace, key, reason).await
     }
 
     /// Waits until the controller has counted an event with this reason.
