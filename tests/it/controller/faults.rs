@@ -5,3 +5,4 @@ mod invariants;
 mod malformed;
 mod points;
 mod scenario;
+mod trial;

@@ -3,8 +3,8 @@
 use futures::stream::{self, StreamExt as _};
 
 use super::super::world::World;
-use super::invariants;
-use super::scenario::{KEY, Scenario};
+use super::scenario::Scenario;
+use super::trial::Trial;
 use crate::support::apiserver::{Call, Fault, FaultyApiServer};
 
 /// Worlds at the same time.
@@ -65,21 +65,10 @@ async fn lists_and_watches_that_fail_at_first_are_made_good() {
 /// Runs a scenario in which the `at`th write goes wrong; answers how many there were.
 async fn run(scenario: Scenario, at: usize, fault: Fault) -> usize {
     let faults = format!("{fault:?} to write {at}");
-    let mut world = World::without_controller().await;
-    scenario.prepare(&mut world).await;
-    let pepper = world.pepper().await;
-    let before = world.keys().get_opt(KEY).await.unwrap().and_then(|key| key.status);
     let mut writes = 0;
-    let server = FaultyApiServer::start(world.client(), move |call| {
+    let fails = move |call: &Call| {
         writes += usize::from(call.is_write());
         if call.is_write() && writes == at { fault.clone() } else { Fault::Pass }
-    })
-    .await;
-    scenario.act(&world).await;
-    world.start_controller_with(server.client()).await;
-    scenario.wait_for_the_end(&world, &faults).await;
-    world.stop_controller().await;
-    let writes = server.accepted_writes();
-    invariants::check(before.as_ref(), &writes, &pepper, &format!("{scenario:?} with {faults}"));
-    writes.len()
+    };
+    Trial::begin(scenario, faults, fails).await.finish().await
 }

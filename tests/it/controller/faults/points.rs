@@ -5,10 +5,9 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 
-use super::super::world::World;
-use super::invariants;
-use super::scenario::{KEY, Scenario};
-use crate::support::apiserver::{Call, Fault, FaultyApiServer};
+use super::scenario::Scenario;
+use super::trial::Trial;
+use crate::support::apiserver::{Call, Fault};
 
 /// Worlds at the same time.
 const PARALLEL: usize = 6;
@@ -33,31 +32,20 @@ async fn killed_after_any_write_it_ends_where_it_would_have() {
 /// Runs a scenario with a controller that is killed after so many writes, and its successor after so many of its
 /// own, and so on. The one after that lives; answers how many writes all of them have made.
 async fn run(scenario: Scenario, points: &[usize]) -> usize {
-    let faults = format!("kills after writes {points:?}");
-    let mut world = World::without_controller().await;
-    scenario.prepare(&mut world).await;
-    let pepper = world.pepper().await;
-    let before = world.keys().get_opt(KEY).await.unwrap().and_then(|key| key.status);
-    let server = FaultyApiServer::start(world.client(), |_| Fault::Pass).await;
-    scenario.act(&world).await;
+    let mut trial = Trial::begin(scenario, format!("kills after writes {points:?}"), |_| Fault::Pass).await;
     for point in points {
         let dies = Arc::new(Notify::new());
-        server.rule(dead_after(*point, Arc::clone(&dies)));
-        world.start_controller_with(server.client()).await;
+        trial.server.rule(dead_after(*point, Arc::clone(&dies)));
+        trial.world.start_controller_with(trial.server.client()).await;
         tokio::select! {
             () = dies.notified() => {}
             // A successor may have less to do than it is given time for.
-            () = scenario.wait_for_the_end(&world, &faults) => {}
+            () = trial.comes_to_its_end() => {}
         }
-        world.kill_controller().await;
+        trial.world.kill_controller().await;
     }
-    server.rule(|_| Fault::Pass);
-    world.start_controller_with(server.client()).await;
-    scenario.wait_for_the_end(&world, &faults).await;
-    world.stop_controller().await;
-    let writes = server.accepted_writes();
-    invariants::check(before.as_ref(), &writes, &pepper, &format!("{scenario:?} with {faults}"));
-    writes.len()
+    trial.server.rule(|_| Fault::Pass);
+    trial.finish().await
 }
 
 /// After its `point`th write a controller hears nothing more and reaches nobody, as if it were dead.
