@@ -31,8 +31,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::core::{DeserializeGuard, NamespaceResourceScope, PartialObjectMeta};
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch as channel};
@@ -41,7 +41,6 @@ use tracing::{info, warn};
 
 use crate::core::enforced::cadence::Cadence;
 use crate::core::enforced::permit::Over;
-use crate::resources::{ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
 use crate::telemetry::chain;
 use crate::verify::engine::Engine;
 use crate::verify::gate::{Gate, Watched};
@@ -200,7 +199,6 @@ impl Feed {
     async fn follow(&self, held: &Arc<Held>, peppers: &Keeper<'_>) {
         let (reports, mut queue) = mpsc::channel(QUEUE);
         let writer = Applier { index: Arc::clone(&self.index), gate: Arc::clone(&self.gate), held: Arc::clone(held) };
-        let Cadence { check, progress, .. } = self.cadence();
         let applying = async {
             while let Some(update) = queue.recv().await {
                 if let Update::Keys(report) = &update {
@@ -210,17 +208,13 @@ impl Feed {
             }
         };
         tokio::join!(
-            check::keep_checking(self.api(), held, check),
+            check::keep_checking(self.api(), held, self.cadence().check),
             self.watch(self.api(), &reports, Update::Keys),
-            self.watch(self.api(), &reports, Update::Apis),
-            self.watch(self.api(), &reports, Update::Tiers),
-            self.watch(self.api(), &reports, Update::Roles),
-            self.watch(self.api(), &reports, Update::Owners),
+            self.watch_quiet(self.api(), &reports, Update::Apis),
+            self.watch_quiet(self.api(), &reports, Update::Tiers),
+            self.watch_quiet(self.api(), &reports, Update::Roles),
+            self.watch_quiet(self.api(), &reports, Update::Owners),
             self.follow_namespaces(&reports),
-            progress::ask_for(self.api::<ProtectedApi>(), progress),
-            progress::ask_for(self.api::<ApiKeyTier>(), progress),
-            progress::ask_for(self.api::<ApiKeyRole>(), progress),
-            progress::ask_for(self.api::<ApiKeyOwner>(), progress),
             applying,
         );
     }
@@ -230,9 +224,15 @@ impl Feed {
         if self.options.namespace.is_some() {
             return;
         }
-        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.options.client.clone());
-        let following = self.watch(namespaces.clone(), reports, Update::Namespaces);
-        tokio::join!(following, progress::ask_for(namespaces, self.cadence().progress));
+        self.watch_quiet(Api::all(self.options.client.clone()), reports, Update::Namespaces).await;
+    }
+
+    /// Watches a kind that nothing else is asked about, and which has to be heard of although it never changes.
+    async fn watch_quiet<O>(&self, api: Api<O>, reports: &mpsc::Sender<Update>, wrap: fn(Report<O>) -> Update)
+    where
+        O: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        tokio::join!(self.watch(api.clone(), reports, wrap), progress::ask_for(api, self.cadence().progress));
     }
 
     async fn watch<O>(&self, api: Api<O>, reports: &mpsc::Sender<Update>, wrap: fn(Report<O>) -> Update)
