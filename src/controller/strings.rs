@@ -7,13 +7,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 use super::KeyRef;
 use crate::core::digest::Digest;
-use crate::core::policy::{Key, ObjectName};
+use crate::core::policy::{Age, Key, ObjectName};
 
 /// Every key by its digests.
 #[derive(Debug)]
@@ -35,16 +34,9 @@ struct Book {
 #[derive(Debug, Eq, PartialEq)]
 struct Holder {
     name: ObjectName,
-    uid: Arc<str>,
+    age: Age,
     api: ObjectName,
-    created_at: Timestamp,
     digests: Vec<Digest>,
-}
-
-impl Holder {
-    fn is_before(&self, other: &Self) -> bool {
-        (self.created_at, &self.uid) < (other.created_at, &other.uid)
-    }
 }
 
 impl Strings {
@@ -60,13 +52,7 @@ impl Strings {
 
     /// Notes which digests a key has, in place of those that it had, and wakes those who share one.
     pub(super) fn hold(&self, key: &Key, digests: Vec<Digest>) {
-        let holder = Holder {
-            name: key.name.clone(),
-            uid: Arc::clone(&key.uid),
-            api: key.api.clone(),
-            created_at: key.created_at,
-            digests,
-        };
+        let holder = Holder { name: key.name.clone(), age: key.age(), api: key.api.clone(), digests };
         let mut book = self.book();
         book.disturbed.remove(&key.name);
         if book.by_name.get(&key.name).is_some_and(|known| **known == holder) {
@@ -91,11 +77,10 @@ impl Strings {
 
     /// The oldest key of the same API that is older than this one and has one of these digests.
     pub(super) fn older_than(&self, key: &Key, digests: &[Digest]) -> Option<ObjectName> {
-        let book = self.book();
+        let (book, age) = (self.book(), key.age());
         let sharing = digests.iter().filter_map(|digest| book.by_digest.get(digest)).flatten();
-        let older =
-            sharing.filter(|other| other.api == key.api && (other.created_at, &other.uid) < (key.created_at, &key.uid));
-        older.reduce(|oldest, other| if other.is_before(oldest) { other } else { oldest }).map(|it| it.name.clone())
+        let older = sharing.filter(|other| other.api == key.api && other.age < age);
+        older.min_by(|a, b| a.age.cmp(&b.age)).map(|oldest| oldest.name.clone())
     }
 
     /// Whether something has happened to a key with the same string since this one was last noted.
@@ -138,6 +123,8 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::core::digest::Pepper;
     use crate::core::fixtures;

@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::acceptance::{Reason, Rejection};
-use super::policy::ObjectName;
+use super::policy::{Age, ObjectName};
 
 /// What an ApiKeyOwner says.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -24,13 +22,6 @@ pub struct OwnerClaim {
     /// What it says, or why that can't be honoured. Its external id is taken all the same: nobody may speak for
     /// an owner because the one who does made a mistake.
     pub owner: Result<Arc<Owner>, Rejection>,
-}
-
-/// Of two objects the older one is first; the uid decides between equally old ones.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Age {
-    pub created_at: Timestamp,
-    pub uid: Arc<str>,
 }
 
 /// An external id in a namespace.
@@ -114,6 +105,8 @@ impl OwnerDirectory {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     fn claim(external_id: &str, second: i64, uid: &str) -> OwnerClaim {

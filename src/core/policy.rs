@@ -44,6 +44,13 @@ impl fmt::Debug for ObjectName {
     }
 }
 
+/// Of two objects the older one is first; the uid decides between equally old ones.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Age {
+    pub created_at: Timestamp,
+    pub uid: Arc<str>,
+}
+
 /// An ApiKey's spec.
 #[derive(Clone, Debug)]
 pub struct Key {
@@ -99,6 +106,13 @@ impl Delivery {
             Self::Retain => None,
             Self::Once { ttl } | Self::Sealed { ttl } => Some(ttl),
         }
+    }
+}
+
+impl Key {
+    #[must_use]
+    pub fn age(&self) -> Age {
+        Age { created_at: self.created_at, uid: Arc::clone(&self.uid) }
     }
 }
 

@@ -12,7 +12,8 @@ use super::limits::{Quota, RateLimit};
 use super::metadata::Metadata;
 use super::{parse, rules};
 use crate::core::acceptance::Rejection;
-use crate::core::owner::{Age, Owner, OwnerClaim};
+use crate::core::owner::{Owner, OwnerClaim};
+use crate::core::policy::Age;
 
 /// What an owner's keys have together.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]

@@ -3,8 +3,8 @@ use jiff::Timestamp;
 use super::*;
 use crate::core::acceptance::accept;
 use crate::core::fixtures;
-use crate::core::owner::{Age, Owner, OwnerClaim};
-use crate::core::policy::{Key, ObjectName, Role, Tier};
+use crate::core::owner::{Owner, OwnerClaim};
+use crate::core::policy::{Age, Key, ObjectName, Role, Tier};
 use crate::core::scope::ScopeSet;
 use crate::core::selector::{Operator, Requirement, Selector};
 
