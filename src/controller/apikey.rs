@@ -66,6 +66,11 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// Where the key is.
+    fn api_of(&self, key: &ApiKey) -> Api<ApiKey> {
+        Api::namespaced(self.client.clone(), &key.namespace().unwrap_or_default())
+    }
+
     /// The key is gone.
     pub(super) fn forget(&self, namespace: &str, name: &str) {
         self.progress.forget(namespace, name);
@@ -117,8 +122,7 @@ pub(super) async fn reconcile(key: Arc<DeserializeGuard<ApiKey>>, context: Arc<C
 /// A write that failed may have taken effect all the same, and the watch may not have told of it yet: what to do
 /// next is decided by what is stored.
 async fn read_anew(key: &ApiKey, context: &Context) -> Result<Option<ApiKey>, Error> {
-    let keys = Api::<ApiKey>::namespaced(context.client.clone(), &key.namespace().unwrap_or_default());
-    keys.get_opt(&key.name_any()).await.map_err(Error::ReadAnew)
+    context.api_of(key).get_opt(&key.name_any()).await.map_err(Error::ReadAnew)
 }
 
 async fn look_after(key: &ApiKey, context: &Context) -> Result<Action, Error> {

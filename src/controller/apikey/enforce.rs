@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
-use kube::{Api, ResourceExt as _};
 
 use super::progress::{self, Settled};
 use super::{Context, Error, apply};
@@ -92,9 +92,8 @@ async fn write(
 ) -> Result<ApiKey, Error> {
     let generation = object.metadata.generation;
     condition::set(&mut object.status.get_or_insert_default().conditions, statement, generation, now);
-    let keys = Api::<ApiKey>::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     // With its resourceVersion: what was changed meanwhile has to be judged first.
-    let written = keys.replace_status(&object.name_any(), &post_params(), &object).await;
+    let written = context.api_of(&object).replace_status(&object.name_any(), &post_params(), &object).await;
     written.map_err(|error| Error::Apply(apply::Error::Status(error)))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::runtime::events;
-use kube::{Api, Resource as _, ResourceExt as _};
+use kube::{Resource as _, ResourceExt as _};
 use tracing::{info, warn};
 
 use super::apply::Error;
@@ -13,7 +13,6 @@ use super::gather::Observed;
 use super::{Context, delivery, record};
 use crate::controller::post_params;
 use crate::core::lifecycle::{Cause, Event, LONGEST_WAIT, Record, Report, SecretState, State};
-use crate::resources::ApiKey;
 use crate::resources::apikey::{ApiKeyStatus, KeyState, Revocation};
 use crate::resources::condition::{self, ACCEPTED, READY, SECRET_SYNCED, Statement};
 use crate::resources::references::SecretKeyRef;
@@ -57,12 +56,12 @@ async fn write(
     if serde_json::to_value(&before).ok() == serde_json::to_value(&after).ok() {
         return Ok(());
     }
-    let keys = Api::<ApiKey>::namespaced(context.client.clone(), &observed.object.namespace().unwrap_or_default());
     let news = news(&before, &after).into_iter().chain(news_of_delivery(&before, &after));
     let news: Vec<_> = news.collect();
     let mut object = observed.object.clone();
     object.status = Some(after);
-    observed.object = keys.replace_status(&object.name_any(), &post_params(), &object).await.map_err(Error::Status)?;
+    let written = context.api_of(&object).replace_status(&object.name_any(), &post_params(), &object).await;
+    observed.object = written.map_err(Error::Status)?;
     context.progress.wrote(observed);
     for (type_, reason, message) in news {
         emit(context, observed, type_, &reason, message).await;
