@@ -237,18 +237,7 @@ fn stage(world: &World<'_>, accepted: &Accepted, cause: Option<Cause>, now: Time
     let request = if first { world.key.rotation_request.as_ref() } else { open_request(world) };
     let request = request.map(|request| Arc::clone(&request.id));
     let grace = grace_after(world, accepted, request.as_deref()).unwrap_or_default();
-    let version = Version {
-        number,
-        digest: minted.digest,
-        pepper: Arc::clone(&minted.pepper),
-        start: Arc::clone(&minted.start),
-        minted_at: minted.at,
-        state: VersionState::Staged,
-        not_after: None,
-        superseded_at: None,
-        request,
-        handover,
-    };
+    let version = Version { request, handover, ..minted.staged(number) };
     let before = world.record.versions.clone().abandon_staged().settle(now, accepted.expires_at, |_| None);
     let versions = before.clone().stage(version, grace);
     let cut = before.iter().find(|old| old.is_accepted(now) && versions.by_number(old.number).is_none());

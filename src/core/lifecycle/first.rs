@@ -30,18 +30,7 @@ pub(super) fn take_over(world: &World<'_>, now: Timestamp) -> Option<Step> {
 }
 
 fn begin(world: &World<'_>, number: u32, minted: &Minted, handover: Option<Handover>, now: Timestamp) -> Record {
-    let version = Version {
-        number,
-        digest: minted.digest,
-        pepper: Arc::clone(&minted.pepper),
-        start: Arc::clone(&minted.start),
-        minted_at: minted.at,
-        state: VersionState::Current,
-        not_after: None,
-        superseded_at: None,
-        request: None,
-        handover,
-    };
+    let version = Version { state: VersionState::Current, handover, ..minted.staged(number) };
     Record {
         id: Some(Arc::clone(&minted.id)),
         versions: Versions::new(vec![version]),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::core::acceptance::{Accepted, Rejection};
 use crate::core::digest::Digest;
 use crate::core::policy::Key;
-use crate::core::rotation::Versions;
+use crate::core::rotation::{Version, VersionState, Versions};
 
 /// Everything that the next step depends on.
 #[derive(Debug)]
@@ -157,4 +157,22 @@ pub struct Minted {
     pub at: Timestamp,
     /// Used where the key has no id yet.
     pub id: Arc<str>,
+}
+
+impl Minted {
+    /// The version of that number as it begins, asked for by nobody and handed over to nobody.
+    pub(super) fn staged(&self, number: u32) -> Version {
+        Version {
+            number,
+            digest: self.digest,
+            pepper: Arc::clone(&self.pepper),
+            start: Arc::clone(&self.start),
+            minted_at: self.at,
+            state: VersionState::Staged,
+            not_after: None,
+            superseded_at: None,
+            request: None,
+            handover: None,
+        }
+    }
 }
