@@ -381,7 +381,7 @@ fn report(world: &World<'_>, record: &Record, now: Timestamp) -> Report {
         }
         _ => None,
     };
-    let locked_out_by = world.lost_pepper.clone();
+    let locked_out_by = world.lost_pepper.clone().filter(|lost| current.is_some_and(|current| current.pepper == *lost));
     Report { state, accepted, secret, locked_out_by, expires_at, next_rotation_at }
 }
 

@@ -175,14 +175,20 @@ mod tests {
                 world.secret = Secret::Ours { holds: vec![], in_order_for: None, fixed: false };
                 world.record = record;
                 if staged {
-                    let fresh = Some(minted("key_2"));
+                    let fresh = Some(Minted { pepper: "p2".into(), ..minted("key_2") });
                     world.staged = vec![super::super::StagedSecret { number: 2, digest: None, fresh }];
                 }
             })
         };
         let first = lost(false, record.clone());
         assert_eq!((first.step, first.report.locked_out_by.as_deref()), (Some(Step::Stage { number: 2 }), Some("p1")));
-        let (_, event) = recorded(lost(true, record));
+        let (staged, event) = recorded(lost(true, record));
         assert_eq!(event, Some(Event::RotationStarted { number: 2, cause: Cause::PepperLost }));
+        let promoted = planned(&key, |world| {
+            world.lost_pepper = Some("p1".into());
+            world.secret = Secret::Ours { holds: vec![2], in_order_for: Some(2), fixed: false };
+            world.record = staged;
+        });
+        assert_eq!(promoted.report.locked_out_by, None, "the write that heals does not say that it is lost");
     }
 }
