@@ -5,16 +5,22 @@
 //! tests/cluster/run.sh cargo bench --bench revocation
 //! ```
 //!
-//! The client asks again as soon as it has its answer, over one kept connection, so a figure is at most one
-//! such round trip too long; that round trip is printed too.
+//! Once with a client that asks again as soon as it has its answer and so leaves the API server little of a small
+//! machine, once with one that rests a millisecond between requests; in turns, so that both see the same machine.
+//! A figure is at most one round trip (and rest) too long; round trips are printed too. So is when the API server
+//! has answered the PATCH, and when it has told another watcher of the revocation: what lies between that and the
+//! refusal is the verifier's, nginx's and the client's.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use futures::stream::{self, StreamExt};
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::ResourceExt;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -64,18 +70,26 @@ async fn main() {
 
     mint(&namespace, keys).await;
 
-    let mut latencies = Vec::with_capacity(SAMPLES);
-    let mut round_trips = Vec::new();
+    let watcher = Watcher::start(objects(&namespace, "ApiKey")).await;
+    let client = |rest| Client { proxy: nginx.address(), rest };
+    let mut kinds = [
+        ("asks without a pause", client(Duration::ZERO), Figures::default()),
+        ("rests 1 ms between requests", client(Duration::from_millis(1)), Figures::default()),
+    ];
     // Spread over all of them.
-    for number in (0..SAMPLES).map(|sample| sample * keys / SAMPLES) {
-        let key = string_of(&namespace, &name(number)).await;
-        let sample = revoke(&namespace, nginx.address(), &name(number), key).await;
-        latencies.push(sample.latency);
-        round_trips.extend(sample.round_trips);
+    let samples = SAMPLES * kinds.len();
+    for sample in 0..samples {
+        let name = name(sample * keys / samples);
+        let key = string_of(&namespace, &name).await;
+        let (_, client, figures) = &mut kinds[sample % 2];
+        figures.add(revoke(&namespace, *client, &watcher, &name, key).await);
         // The application's memory of requests is not needed.
         backend.take();
     }
-    report(keys, latencies, round_trips);
+    for (client, _, figures) in kinds {
+        print(&format!("{SAMPLES} revocations among {keys} keys; the client {client}"));
+        figures.report();
+    }
 }
 
 fn name(number: usize) -> String {
@@ -139,58 +153,154 @@ async fn string_of(namespace: &Namespace, name: &str) -> String {
     String::from_utf8(string.0).expect("a key is text")
 }
 
+/// What the API server tells a watcher of keys about, and when.
+struct Watcher {
+    revoked: Arc<Mutex<HashMap<String, Instant>>>,
+    told: Arc<Notify>,
+}
+
+impl Watcher {
+    /// Watches from now on.
+    async fn start(api: Api<DynamicObject>) -> Self {
+        let (revoked, told) = (Arc::default(), Arc::new(Notify::new()));
+        let this = Self { revoked: Arc::clone(&revoked), told: Arc::clone(&told) };
+        let now = api.list(&ListParams::default().limit(1)).await.expect("the server lists keys");
+        let from = now.metadata.resource_version.expect("a list has a version");
+        let events = api.watch(&WatchParams::default().timeout(290), &from).await.expect("the server opens a watch");
+        tokio::spawn(async move {
+            let mut events = std::pin::pin!(events);
+            while let Some(event) = events.try_next().await.expect("the watch goes on") {
+                if let WatchEvent::Modified(key) = event
+                    && field(&key, "/spec/revoked") == true
+                {
+                    let at = Instant::now();
+                    revoked.lock().expect("nobody panics").entry(key.name_any()).or_insert(at);
+                    told.notify_one();
+                }
+            }
+        });
+        this
+    }
+
+    /// When the revocation of this key has arrived.
+    async fn revoked(&self, name: &str) -> Instant {
+        loop {
+            if let Some(at) = self.revoked.lock().expect("nobody panics").get(name) {
+                return *at;
+            }
+            self.told.notified().await;
+        }
+    }
+}
+
+/// What one revocation took, from the PATCH being sent.
 struct Sample {
-    latency: Duration,
+    /// A PATCH of an object without a schema of ours, under the same load.
+    bare: Duration,
+    answered: Duration,
+    watched: Duration,
+    refused: Duration,
     /// Of the requests before.
     round_trips: Vec<Duration>,
 }
 
 /// Revokes a key while a client keeps using it.
-async fn revoke(namespace: &Namespace, proxy: std::net::SocketAddr, name: &str, key: String) -> Sample {
+async fn revoke(namespace: &Namespace, client: Client, watcher: &Watcher, name: &str, key: String) -> Sample {
     let let_in = Arc::new(Notify::new());
-    let mut client = tokio::spawn(use_until_refused(proxy, key, Arc::clone(&let_in)));
+    let mut client = tokio::spawn(client.use_until_refused(key, Arc::clone(&let_in)));
     tokio::select! {
         () = let_in.notified() => {}
         ended = &mut client => {
             ended.expect("the client is let in before the key is revoked");
         }
     }
+    let bare = patch_a_config_map(namespace).await;
     let api = objects(namespace, "ApiKey");
     let patch = Patch::Merge(json!({"spec": {"revoked": true, "revocationReason": "benchmark"}}));
     let sent = Instant::now();
     api.patch(name, &PatchParams::default(), &patch).await.expect("the server takes the revocation");
+    let answered = Instant::now();
     let (refused, round_trips) = client.await.expect("the client ends");
-    Sample { latency: refused - sent, round_trips }
+    let watched = watcher.revoked(name).await;
+    Sample { bare, answered: answered - sent, watched: watched - sent, refused: refused - sent, round_trips }
 }
 
-/// When the key was refused for the first time, and how long each answer before took.
-async fn use_until_refused(proxy: std::net::SocketAddr, key: String, let_in: Arc<Notify>) -> (Instant, Vec<Duration>) {
-    let client = HttpClient::new(proxy);
-    let credential = format!("Bearer {key}");
-    let mut round_trips = Vec::new();
-    loop {
-        let asked = Instant::now();
-        let answer = client.get("/v1/transcripts/1", &[("Authorization", &credential)]).await;
-        let answered = Instant::now();
-        let answer = answer.expect("nginx answers");
-        if answer.status != StatusCode::OK {
-            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", answer.body);
-            return (answered, round_trips);
-        }
-        round_trips.push(answered - asked);
-        // Let in a few times: the connection is open and everything is warm.
-        if round_trips.len() == 20 {
-            let_in.notify_one();
+/// The least that a PATCH takes on this API server: of an object that has been there since the start.
+async fn patch_a_config_map(namespace: &Namespace) -> Duration {
+    let api = namespace.api::<ConfigMap>();
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {"changed": format!("{:?}", Instant::now())}}}));
+    let sent = Instant::now();
+    api.patch("kube-root-ca.crt", &PatchParams::default(), &patch).await.expect("the server takes the change");
+    sent.elapsed()
+}
+
+/// Who uses the key that is being revoked.
+#[derive(Clone, Copy)]
+struct Client {
+    proxy: SocketAddr,
+    /// Between two requests.
+    rest: Duration,
+}
+
+impl Client {
+    /// When the key was refused for the first time, and how long each answer before took.
+    async fn use_until_refused(self, key: String, let_in: Arc<Notify>) -> (Instant, Vec<Duration>) {
+        let client = HttpClient::new(self.proxy);
+        let credential = format!("Bearer {key}");
+        let mut round_trips = Vec::new();
+        loop {
+            let asked = Instant::now();
+            let answer = client.get("/v1/transcripts/1", &[("Authorization", &credential)]).await;
+            let answered = Instant::now();
+            let answer = answer.expect("nginx answers");
+            if answer.status != StatusCode::OK {
+                assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", answer.body);
+                return (answered, round_trips);
+            }
+            round_trips.push(answered - asked);
+            // Let in a few times: the connection is open and everything is warm.
+            if round_trips.len() == 20 {
+                let_in.notify_one();
+            }
+            if !self.rest.is_zero() {
+                tokio::time::sleep(self.rest).await;
+            }
         }
     }
 }
 
-fn report(keys: usize, mut latencies: Vec<Duration>, mut round_trips: Vec<Duration>) {
-    let number = latencies.len();
-    print(&format!("| {number} revocations among {keys} keys | p50 ms | p90 ms | p99 ms | max ms |"));
-    print("|---|---|---|---|---|");
-    print(&row("PATCH sent to first refusal at a client of nginx", &mut latencies));
-    print(&row("one request through nginx meanwhile", &mut round_trips));
+/// What all revocations took.
+#[derive(Default)]
+struct Figures {
+    bare: Vec<Duration>,
+    answered: Vec<Duration>,
+    watched: Vec<Duration>,
+    refused: Vec<Duration>,
+    /// From another watcher being told to the refusal; zero where the verifier was told first.
+    ours: Vec<Duration>,
+    round_trips: Vec<Duration>,
+}
+
+impl Figures {
+    fn add(&mut self, sample: Sample) {
+        self.ours.push(sample.refused.saturating_sub(sample.watched));
+        self.bare.push(sample.bare);
+        self.answered.push(sample.answered);
+        self.watched.push(sample.watched);
+        self.refused.push(sample.refused);
+        self.round_trips.extend(sample.round_trips);
+    }
+
+    fn report(mut self) {
+        print("| | p50 ms | p90 ms | p99 ms | max ms |");
+        print("|---|---|---|---|---|");
+        print(&row("PATCH of a ConfigMap sent to its answer", &mut self.bare));
+        print(&row("PATCH sent to its answer", &mut self.answered));
+        print(&row("PATCH sent to a watcher told", &mut self.watched));
+        print(&row("PATCH sent to first refusal at a client of nginx", &mut self.refused));
+        print(&row("a watcher told to first refusal", &mut self.ours));
+        print(&row("one request through nginx meanwhile", &mut self.round_trips));
+    }
 }
 
 fn row(what: &str, values: &mut [Duration]) -> String {
