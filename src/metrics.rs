@@ -25,6 +25,7 @@ pub struct Metrics {
     keys: Gauge,
     watch_age: Family<WatchLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     key_events: Family<EventLabels, Counter>,
+    pepper_keys: Family<PepperLabels, Gauge>,
 }
 
 /// Namespace and name of an API that exists. The label takes its values from custom resources only, so no
@@ -54,6 +55,11 @@ struct EventLabels {
     reason: String,
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct PepperLabels {
+    pepper: String,
+}
+
 impl Metrics {
     #[must_use]
     pub fn new() -> Self {
@@ -73,9 +79,12 @@ impl Metrics {
         registry.register_with_unit("watch_age", help, Unit::Seconds, watch_age.clone());
         let key_events = Family::default();
         registry.register("key_events", "Events told about keys, by reason", key_events.clone());
+        let pepper_keys = Family::default();
+        let help = "Keys with strings in use that are recognised by a pepper, by its name";
+        registry.register("pepper_keys", help, pepper_keys.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", version);
-        Self { registry, verdicts, would_deny, duration, keys, watch_age, key_events }
+        Self { registry, verdicts, would_deny, duration, keys, watch_age, key_events, pepper_keys }
     }
 
     /// Counts one verdict. `code` is `ALLOWED` or the code of a denial.
@@ -102,6 +111,12 @@ impl Metrics {
     /// Counts one event about a key, by its reason in CamelCase, such as `RotationDue`.
     pub fn told(&self, reason: &str) {
         self.key_events.get_or_create(&EventLabels { reason: reason.to_owned() }).inc();
+    }
+
+    /// How many keys need the pepper of that name.
+    pub fn set_pepper_keys(&self, pepper: &str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.pepper_keys.get_or_create(&PepperLabels { pepper: pepper.to_owned() }).set(count);
     }
 
     /// Everything, as [`CONTENT_TYPE`].
@@ -133,6 +148,7 @@ mod tests {
         metrics.would_deny(ApiLabel::default(), "REVOKED");
         metrics.set_keys(7);
         metrics.told("RotationDue");
+        metrics.set_pepper_keys("p1", 3);
         metrics.set_watch_age("ApiKey", Duration::from_millis(1500));
         let text = metrics.encode().unwrap();
         for line in [
@@ -143,6 +159,7 @@ mod tests {
             r#"keyturn_would_deny_total{api="",code="REVOKED"} 1"#,
             "keyturn_index_keys 7",
             r#"keyturn_key_events_total{reason="RotationDue"} 1"#,
+            r#"keyturn_pepper_keys{pepper="p1"} 3"#,
             r#"keyturn_watch_age_seconds{kind="ApiKey"} 1.5"#,
             concat!("keyturn_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {

@@ -1,10 +1,10 @@
-//! Which keys have the same string. Of two keys of one API the older counts, and whatever happens to either is the
-//! other's business.
+//! Which keys have the same string, and which peppers recognise them. Of two keys of one API with one string the
+//! older counts, and whatever happens to either is the other's business.
 //!
 //! What is held here is what statuses say, and what keys are about to write there: of two imports that begin at
 //! the same moment, one already sees the other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
@@ -13,18 +13,42 @@ use tokio::sync::mpsc;
 use super::KeyRef;
 use crate::core::digest::Digest;
 use crate::core::policy::{Age, Key, ObjectName};
+use crate::core::rotation::{VersionState, Versions};
+use crate::metrics::Metrics;
 
 /// Every key by its digests.
 #[derive(Debug)]
 pub(super) struct Strings {
     book: Mutex<Book>,
     wake: mpsc::UnboundedSender<KeyRef>,
+    metrics: Arc<Metrics>,
+}
+
+/// What a key's versions come to here.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(super) struct Held {
+    /// Of every version, and of what the key is about to take over.
+    pub(super) digests: Vec<Digest>,
+    /// Those without which some string of the key would be refused.
+    pub(super) peppers: BTreeSet<Arc<str>>,
+}
+
+impl Held {
+    pub(super) fn of(key: &Key, versions: &Versions) -> Self {
+        let in_use = versions.iter().filter(|version| !key.revoked && version.state != VersionState::Retired);
+        Self {
+            digests: versions.iter().map(|version| version.digest).collect(),
+            peppers: in_use.map(|version| Arc::clone(&version.pepper)).collect(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Book {
     by_name: HashMap<ObjectName, Arc<Holder>>,
     by_digest: HashMap<Digest, SmallVec<[Arc<Holder>; 1]>>,
+    /// How many keys need each pepper.
+    by_pepper: HashMap<Arc<str>, usize>,
     begun: bool,
     /// Keys that have to look again.
     disturbed: HashSet<ObjectName>,
@@ -36,13 +60,13 @@ struct Holder {
     name: ObjectName,
     age: Age,
     api: ObjectName,
-    digests: Vec<Digest>,
+    held: Held,
 }
 
 impl Strings {
     /// Keys that are concerned are woken by `wake`.
-    pub(super) fn new(wake: mpsc::UnboundedSender<KeyRef>) -> Self {
-        Self { book: Mutex::default(), wake }
+    pub(super) fn new(wake: mpsc::UnboundedSender<KeyRef>, metrics: Arc<Metrics>) -> Self {
+        Self { book: Mutex::default(), wake, metrics }
     }
 
     /// Whether nothing has been noted yet; true once.
@@ -50,9 +74,9 @@ impl Strings {
         !std::mem::replace(&mut self.book().begun, true)
     }
 
-    /// Notes which digests a key has, in place of those that it had, and wakes those who share one.
-    pub(super) fn hold(&self, key: &Key, digests: Vec<Digest>) {
-        let holder = Holder { name: key.name.clone(), age: key.age(), api: key.api.clone(), digests };
+    /// Notes what a key has, in place of what it had, and wakes those who share a digest with it.
+    pub(super) fn hold(&self, key: &Key, held: Held) {
+        let holder = Holder { name: key.name.clone(), age: key.age(), api: key.api.clone(), held };
         let mut book = self.book();
         book.disturbed.remove(&key.name);
         if book.by_name.get(&key.name).is_some_and(|known| **known == holder) {
@@ -60,10 +84,14 @@ impl Strings {
         }
         let before = book.remove(&key.name);
         let holder = Arc::new(holder);
-        for digest in &holder.digests {
+        for digest in &holder.held.digests {
             book.by_digest.entry(*digest).or_default().push(Arc::clone(&holder));
         }
+        for pepper in &holder.held.peppers {
+            *book.by_pepper.entry(Arc::clone(pepper)).or_default() += 1;
+        }
         book.by_name.insert(key.name.clone(), Arc::clone(&holder));
+        self.count(&book, before.iter().chain([&holder]));
         self.disturb(&mut book, before.iter().chain([&holder]));
     }
 
@@ -72,6 +100,7 @@ impl Strings {
         let mut book = self.book();
         book.disturbed.remove(name);
         let gone = book.remove(name);
+        self.count(&book, gone.iter());
         self.disturb(&mut book, gone.iter());
     }
 
@@ -88,9 +117,15 @@ impl Strings {
         self.book().disturbed.contains(name)
     }
 
+    fn count<'a>(&self, book: &Book, changed: impl Iterator<Item = &'a Arc<Holder>>) {
+        for pepper in changed.flat_map(|holder| &holder.held.peppers) {
+            self.metrics.set_pepper_keys(pepper, book.by_pepper.get(pepper).copied().unwrap_or(0));
+        }
+    }
+
     fn disturb<'a>(&self, book: &mut Book, changed: impl Iterator<Item = &'a Arc<Holder>>) {
         for holder in changed {
-            let sharing = holder.digests.iter().filter_map(|digest| book.by_digest.get(digest)).flatten();
+            let sharing = holder.held.digests.iter().filter_map(|digest| book.by_digest.get(digest)).flatten();
             let others = sharing.filter(|other| other.name != holder.name && other.api == holder.api);
             let others: Vec<_> = others.map(|other| other.name.clone()).collect();
             for name in others {
@@ -109,7 +144,12 @@ impl Strings {
 impl Book {
     fn remove(&mut self, name: &ObjectName) -> Option<Arc<Holder>> {
         let holder = self.by_name.remove(name)?;
-        for digest in &holder.digests {
+        for pepper in &holder.held.peppers {
+            if let Some(count) = self.by_pepper.get_mut(pepper) {
+                *count -= 1;
+            }
+        }
+        for digest in &holder.held.digests {
             if let Some(sharing) = self.by_digest.get_mut(digest) {
                 sharing.retain(|other| other.name != *name);
                 if sharing.is_empty() {
@@ -128,6 +168,7 @@ mod tests {
     use super::*;
     use crate::core::digest::Pepper;
     use crate::core::fixtures;
+    use crate::core::rotation::Version;
 
     fn key(name: &str, created_at: i64) -> Key {
         Key {
@@ -142,6 +183,10 @@ mod tests {
         Pepper::new("p1", &[7; 32]).unwrap().digest_of(&[seed])
     }
 
+    fn held(seeds: &[u8]) -> Held {
+        Held { digests: seeds.iter().map(|seed| digest(*seed)).collect(), peppers: BTreeSet::from(["p1".into()]) }
+    }
+
     struct Fixture {
         strings: Strings,
         woken: mpsc::UnboundedReceiver<KeyRef>,
@@ -150,7 +195,7 @@ mod tests {
     impl Fixture {
         fn new() -> Self {
             let (wake, woken) = mpsc::unbounded_channel();
-            Self { strings: Strings::new(wake), woken }
+            Self { strings: Strings::new(wake, Arc::new(Metrics::new())), woken }
         }
 
         fn woken(&mut self) -> Vec<String> {
@@ -167,7 +212,7 @@ mod tests {
         for (a, b, expected) in [(("a", 5), ("b", 6), "a"), (("a", 6), ("b", 5), "b"), (("b", 5), ("a", 5), "a")] {
             let fixture = Fixture::new();
             let keys = [key(a.0, a.1), key(b.0, b.1)];
-            keys.iter().for_each(|key| fixture.strings.hold(key, vec![digest(1), digest(2)]));
+            keys.iter().for_each(|key| fixture.strings.hold(key, held(&[1, 2])));
             for key in keys {
                 let older = (*key.name.name != *expected).then(|| expected.to_owned());
                 assert_eq!(fixture.older(&key, 2), older);
@@ -180,8 +225,8 @@ mod tests {
     fn keys_of_other_apis_are_nobodys_business() {
         let mut fixture = Fixture::new();
         let elsewhere = Key { api: ObjectName::new("speech", "other"), ..key("a", 0) };
-        fixture.strings.hold(&elsewhere, vec![digest(1)]);
-        fixture.strings.hold(&key("b", 1), vec![digest(1)]);
+        fixture.strings.hold(&elsewhere, held(&[1]));
+        fixture.strings.hold(&key("b", 1), held(&[1]));
         assert_eq!((fixture.older(&key("b", 1), 1), fixture.woken()), (None, vec![]));
     }
 
@@ -189,18 +234,18 @@ mod tests {
     fn whoever_shares_a_string_hears_of_what_comes_and_goes() {
         let mut fixture = Fixture::new();
         let (older, younger) = (key("a", 0), key("b", 1));
-        fixture.strings.hold(&younger, vec![digest(1)]);
+        fixture.strings.hold(&younger, held(&[1]));
         assert_eq!(fixture.woken(), [""; 0]);
-        fixture.strings.hold(&older, vec![digest(1)]);
+        fixture.strings.hold(&older, held(&[1]));
         assert_eq!(fixture.woken(), ["b"]);
         assert!(fixture.strings.is_disturbed(&younger.name));
-        fixture.strings.hold(&younger, vec![digest(1)]);
+        fixture.strings.hold(&younger, held(&[1]));
         assert!(!fixture.strings.is_disturbed(&younger.name));
-        fixture.strings.hold(&older, vec![digest(1)]);
+        fixture.strings.hold(&older, held(&[1]));
         assert_eq!(fixture.woken(), [""; 0], "nothing has changed");
-        fixture.strings.hold(&older, vec![digest(2)]);
+        fixture.strings.hold(&older, held(&[2]));
         assert_eq!((fixture.woken(), fixture.older(&younger, 1)), (vec!["b".to_owned()], None));
-        fixture.strings.hold(&older, vec![digest(1)]);
+        fixture.strings.hold(&older, held(&[1]));
         fixture.strings.forget(&older.name);
         assert_eq!((fixture.woken(), fixture.older(&younger, 1)), (vec!["b".to_owned(); 2], None));
         assert_eq!(fixture.strings.book().by_digest.len(), 1);
@@ -209,8 +254,46 @@ mod tests {
     #[test]
     fn a_key_that_was_made_again_is_another() {
         let fixture = Fixture::new();
-        fixture.strings.hold(&key("a", 0), vec![digest(1)]);
-        fixture.strings.hold(&Key { uid: "z".into(), ..key("a", 9) }, vec![digest(1)]);
+        fixture.strings.hold(&key("a", 0), held(&[1]));
+        fixture.strings.hold(&Key { uid: "z".into(), ..key("a", 9) }, held(&[1]));
         assert_eq!(fixture.older(&key("b", 1), 1), None);
+    }
+
+    #[test]
+    fn keys_are_counted_by_the_peppers_of_what_is_in_use() {
+        let fixture = Fixture::new();
+        let version = |number, pepper: &str, state| Version {
+            number,
+            digest: digest(1),
+            pepper: pepper.into(),
+            start: "sk".into(),
+            minted_at: Timestamp::UNIX_EPOCH,
+            state,
+            not_after: None,
+            superseded_at: None,
+            request: None,
+            handover: None,
+        };
+        let versions = Versions::new(vec![
+            version(3, "p3", VersionState::Current),
+            version(2, "p2", VersionState::Grace),
+            version(1, "p1", VersionState::Retired),
+        ]);
+        let counts = || {
+            let text = fixture.strings.metrics.encode().unwrap();
+            let lines = text.lines().filter_map(|line| line.strip_prefix("keyturn_pepper_keys{pepper="));
+            let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        let (a, b) = (key("a", 0), key("b", 1));
+        fixture.strings.hold(&a, Held::of(&a, &versions));
+        fixture.strings.hold(&b, Held::of(&b, &versions));
+        assert_eq!(counts(), ["\"p2\"} 2", "\"p3\"} 2"]);
+        let b = Key { revoked: true, ..b };
+        fixture.strings.hold(&b, Held::of(&b, &versions));
+        assert_eq!(counts(), ["\"p2\"} 1", "\"p3\"} 1"]);
+        fixture.strings.forget(&a.name);
+        assert_eq!(counts(), ["\"p2\"} 0", "\"p3\"} 0"]);
     }
 }

@@ -5,6 +5,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::Context;
 use super::gather::Observed;
 use super::record;
+use crate::controller::strings::Held;
 use crate::core::acceptance::{Reason, Rejection};
 use crate::core::digest::{Digest, StringHash};
 use crate::core::policy::{Key, ObjectName};
@@ -19,7 +20,7 @@ pub(super) fn learn_all(context: &Context) {
     for object in context.keys.state() {
         let Ok(object) = &object.0 else { continue };
         if let (Ok(key), Ok(record)) = (object.parse(), record::read(object.status.as_ref())) {
-            context.strings.hold(&key, record.versions.iter().map(|version| version.digest).collect());
+            context.strings.hold(&key, Held::of(&key, &record.versions));
         }
     }
 }
@@ -29,8 +30,9 @@ pub(super) fn refuse(context: &Context, observed: &mut Observed) {
     let Ok(key) = &observed.key else { return };
     let versions = &observed.record.versions;
     let about_to_be = about_to_be(observed);
-    let all = versions.iter().map(|version| version.digest).chain(about_to_be.iter().copied());
-    context.strings.hold(key, all.collect());
+    let mut held = Held::of(key, versions);
+    held.digests.extend(&about_to_be);
+    context.strings.hold(key, held);
     // An older version of this key that somebody else has, too, is no reason to give up the present one.
     let present = versions.iter().filter(|it| matches!(it.state, VersionState::Staged | VersionState::Current));
     let present: Vec<Digest> = present.map(|version| version.digest).chain(about_to_be).collect();

@@ -16,7 +16,7 @@ const LEGACY: &str = "legacy/0123456789+abcdef==";
 /// SHA-256 of [`LEGACY`], computed with sha256sum.
 const LEGACY_SHA_256: &str = "dacebf19ea98e3a31204fa44b560a215b495e793057c5dc9b65c660d0d399088";
 
-async fn create_secret(world: &World, name: &str, string: &str, importable: bool) {
+pub(super) async fn create_secret(world: &World, name: &str, string: &str, importable: bool) {
     let labels = importable.then(|| BTreeMap::from([("keyturn.dev/importable".to_owned(), "true".to_owned())]));
     let secret = Secret {
         metadata: ObjectMeta { name: Some(name.to_owned()), labels, ..ObjectMeta::default() },
@@ -26,7 +26,7 @@ async fn create_secret(world: &World, name: &str, string: &str, importable: bool
     world.secrets().create(&PostParams::default(), &secret).await.unwrap();
 }
 
-fn from_secret(name: &str) -> Value {
+pub(super) fn from_secret(name: &str) -> Value {
     json!({"source": {"secretRef": {"name": name, "key": "token"}}})
 }
 

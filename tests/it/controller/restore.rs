@@ -13,7 +13,7 @@ use super::world::{World, condition, text, versions};
 use crate::support::wait::eventually;
 
 /// As Velero writes an object back: without owners and without what the server fills in.
-fn secret_in_backup(mut secret: Secret) -> Secret {
+pub(super) fn secret_in_backup(mut secret: Secret) -> Secret {
     secret.metadata.owner_references = None;
     secret.metadata.uid = None;
     secret.metadata.resource_version = None;

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use keyturn::resources::ApiKey;
 use keyturn::resources::apikey::{KeyState, VersionState};
 use keyturn::seal::PrivateKey;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
+use super::super::import::{create_secret, from_secret};
+use super::super::restore::secret_in_backup;
 use super::super::world::{World, text};
 use crate::support::wait::eventually;
 
@@ -27,6 +29,10 @@ pub(super) enum Scenario {
     MintOnce,
     MintSealed,
     RotateToSealed,
+    /// From a Secret.
+    Import,
+    /// Of a string that came back from a backup.
+    Adopt,
 }
 
 /// Everything about a key and its Secrets that does not differ from run to run.
@@ -42,7 +48,7 @@ pub(super) struct End {
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Mint,
         Self::Rotate,
         Self::RotateWithoutGrace,
@@ -53,22 +59,34 @@ impl Scenario {
         Self::MintOnce,
         Self::MintSealed,
         Self::RotateToSealed,
+        Self::Import,
+        Self::Adopt,
     ];
 
     /// What is there before.
     pub(super) async fn prepare(self, world: &mut World) {
         world.start_controller().await;
-        if !matches!(self, Self::Mint | Self::MintOnce | Self::MintSealed) {
+        if !matches!(self, Self::Mint | Self::MintOnce | Self::MintSealed | Self::Import) {
             world.create_key(KEY, json!({})).await;
             Self::Mint.wait_for_the_end(world, "no fault").await;
         }
         world.stop_controller().await;
+        if self == Self::Adopt {
+            let secret = secret_in_backup(world.secrets().get(KEY).await.unwrap());
+            world.delete_key(KEY).await;
+            world.secrets().delete(KEY, &DeleteParams::default()).await.unwrap();
+            world.secrets().create(&PostParams::default(), &secret).await.unwrap();
+        }
     }
 
     /// What a user does; nobody is at work yet.
     pub(super) async fn act(self, world: &World) {
         match self {
-            Self::Mint => {
+            Self::Import => {
+                create_secret(world, "old", "legacy/0123456789+abcdef==", true).await;
+                world.create_key(KEY, from_secret("old")).await;
+            }
+            Self::Mint | Self::Adopt => {
                 world.create_key(KEY, json!({})).await;
             }
             Self::Rotate => {
@@ -78,7 +96,7 @@ impl Scenario {
                 world.patch_key(KEY, json!({"rotation": {"request": {"id": "r1", "gracePeriod": "0s"}}})).await;
             }
             Self::LoseSecret => {
-                world.secrets().delete(KEY, &kube::api::DeleteParams::default()).await.unwrap();
+                world.secrets().delete(KEY, &DeleteParams::default()).await.unwrap();
             }
             Self::Rename => {
                 world.patch_key(KEY, json!({"secret": {"name": "other"}})).await;
