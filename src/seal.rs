@@ -94,7 +94,7 @@ impl PublicKey {
         Ok(Self(key))
     }
 
-    /// Seals a string; base64, at most 2,048 characters for any string that Keyturn mints.
+    /// Seals a string; base64, at most 2,048 characters for any string that Keyturn mints or imports.
     ///
     /// # Errors
     /// When the operating system has no randomness to give.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
+use zeroize::Zeroizing;
 
 use super::build::Contents;
 use crate::resources::apikey::{SecretTemplate, SecretType};
@@ -12,19 +13,35 @@ const DOCKER_CONFIG: &str = ".dockerconfigjson";
 
 /// The data that the manifest adds, with its placeholders filled.
 pub(super) fn data(template: &SecretTemplate, contents: &Contents<'_>) -> BTreeMap<String, ByteString> {
-    let filled = template.data.iter().map(|(key, text)| (key.clone(), ByteString(fill(text, contents).into_bytes())));
-    filled.collect()
+    let is_json = |key: &str| template.type_ == SecretType::DockerConfigJson && key == DOCKER_CONFIG;
+    let fill = |(key, text): (&String, &String)| {
+        let encode = if is_json(key) { in_json } else { as_it_is };
+        (key.clone(), ByteString(fill(text, contents, encode).into_bytes()))
+    };
+    template.data.iter().map(fill).collect()
+}
+
+fn as_it_is(value: &str) -> Zeroizing<String> {
+    Zeroizing::new(value.to_owned())
+}
+
+/// As it is written between the quotes of a JSON string: imported strings may contain quotes themselves.
+fn in_json(value: &str) -> Zeroizing<String> {
+    // There is no text that JSON could not hold.
+    let quoted = Zeroizing::new(serde_json::to_string(value).unwrap_or_default());
+    as_it_is(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default())
 }
 
 /// Fills placeholders in one pass: what is put in is not searched for placeholders again.
-fn fill(text: &str, contents: &Contents<'_>) -> String {
+fn fill(text: &str, contents: &Contents<'_>, encode: fn(&str) -> Zeroizing<String>) -> String {
     let number = contents.number.to_string();
     let values = [
         ("$(apiKey)", contents.string.expose()),
         ("$(keyId)", contents.id),
         ("$(start)", contents.start),
         ("$(version)", &number),
-    ];
+    ]
+    .map(|(name, value)| (name, encode(value)));
     // Reserved at once: growing would leave copies behind that nobody wipes.
     let room = values.iter().map(|(_, value)| value.len()).max().unwrap_or(0) * text.matches("$(").count();
     let mut filled = String::with_capacity(text.len() + room);
@@ -32,7 +49,7 @@ fn fill(text: &str, contents: &Contents<'_>) -> String {
     while let Some(at) = rest.find("$(") {
         let (before, from) = rest.split_at(at);
         filled.push_str(before);
-        let known = values.iter().find_map(|(name, value)| Some((*value, from.strip_prefix(name)?)));
+        let known = values.iter().find_map(|(name, value)| Some((value.as_str(), from.strip_prefix(name)?)));
         // The schema lets no other placeholder pass; one that is there all the same is nobody's to guess.
         let (value, after) = known.unwrap_or_else(|| from.split_at(2));
         filled.push_str(value);
@@ -57,7 +74,7 @@ pub(super) fn mistake(template: &SecretTemplate) -> Option<String> {
         return None;
     }
     let text = template.data.get(DOCKER_CONFIG).map_or("", String::as_str);
-    // Strings, ids and numbers have no character that JSON would have to escape.
+    // What is filled in is encoded so that it changes nothing about that.
     let error = serde_json::from_str::<serde_json::Value>(text).err()?;
     Some(format!(
         "spec.secret.data[{DOCKER_CONFIG}] is no JSON ({error}), as type kubernetes.io/dockerconfigjson demands; write it as {{\"auths\": {{\"registry.example.com\": {{\"username\": \"ci\", \"password\": \"$(apiKey)\"}}}}}}"
@@ -87,8 +104,18 @@ mod tests {
             // Past the schema: left as it is.
             ("$(apikey) $(", "$(apikey) $("),
         ] {
-            assert_eq!(fill(text, &contents), expected);
+            assert_eq!(fill(text, &contents, as_it_is), expected);
         }
+    }
+
+    #[test]
+    fn an_imported_string_breaks_no_json() {
+        let string = PlainKey::new(r#"a"b\c"#.to_owned());
+        let contents = Contents { id: "key_1", start: "a", number: 1, string: &string, previous: None };
+        let template = template(SecretType::DockerConfigJson, r#"{"password": "$(apiKey)"}"#);
+        let filled = data(&template, &contents);
+        let read: serde_json::Value = serde_json::from_slice(&filled[DOCKER_CONFIG].0).unwrap();
+        assert_eq!(read["password"], string.expose());
     }
 
     #[test]
