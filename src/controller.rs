@@ -152,7 +152,7 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
     let secrets = secrets::follow(client, &scope, &wake, &shutdown, &tasks);
     let judging = judging::follow(client, operator_namespace, &wake, &shutdown, &tasks);
     let peppers = Arc::new(peppers::Kept::new(first, version));
-    let strings = strings::Strings::new(wake.clone(), Arc::clone(&metrics));
+    let strings = strings::Strings::new(wake.clone(), Arc::clone(metrics));
     let following = Arc::clone(&peppers).follow(client.clone(), operator_namespace.clone(), store.clone(), wake);
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(following));
     tasks.close();
