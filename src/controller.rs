@@ -3,6 +3,7 @@
 //! ```text
 //!  ApiKeys ──────────────────┐ one reconcile a key: gather → plan (core, pure) → apply → publish, until at rest
 //!  Secrets, metadata only ───┤
+//!  ApiKeyUsages, the same ───┤
 //!  APIs, tiers, roles ───────┤ wake the keys that they concern
 //!  Leases of verifiers ──────┘
 //! ```
@@ -21,6 +22,7 @@ mod policies;
 mod scope;
 mod secrets;
 mod strings;
+mod usages;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,6 +152,7 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
     let tasks = TaskTracker::new();
     let policies = policies::follow(client, &scope, &store, &wake, &shutdown, &tasks);
     let secrets = secrets::follow(client, &scope, &wake, &shutdown, &tasks);
+    let usages = usages::follow(client, &scope, &wake, &shutdown, &tasks);
     let judging = judging::follow(client, operator_namespace, &wake, &shutdown, &tasks);
     let peppers = Arc::new(peppers::Kept::new(first, version));
     let strings = strings::Strings::new(wake.clone(), Arc::clone(metrics));
@@ -168,12 +171,14 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
         keys: store.clone(),
         policies: Arc::clone(&policies),
         secrets: Arc::clone(&secrets),
+        usages: Arc::clone(&usages),
         judging: Arc::clone(&judging),
         progress: apikey::Progress::default(),
     });
     let all_read = async {
         policies.read().await;
         secrets.read().await;
+        usages.read().await;
         judging.read().await;
     };
     if shutdown.run_until_cancelled(all_read).await.is_some() {

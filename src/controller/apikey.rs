@@ -13,6 +13,7 @@ mod record;
 mod restored;
 mod source;
 mod template;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use super::peppers;
 use super::policies::Policies;
 use super::secrets::Secrets;
 use super::strings::Strings;
+use super::usages::Usages;
 use crate::clock;
 use crate::core::lifecycle::{self, Step};
 use crate::core::policy::ObjectName;
@@ -61,6 +63,7 @@ pub(super) struct Context {
     pub(super) keys: Store<DeserializeGuard<ApiKey>>,
     pub(super) policies: Arc<Policies>,
     pub(super) secrets: Arc<Secrets>,
+    pub(super) usages: Arc<Usages>,
     pub(super) judging: Arc<Judging>,
     pub(super) progress: Progress,
 }

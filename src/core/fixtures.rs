@@ -1,9 +1,13 @@
 //! A key and an API that say as little as possible: what tests of any module start from.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
+use super::acceptance::{Accepted, Rejection};
 use super::address::AddressSet;
 use super::key::{Environment, KeyFormat};
+use super::lifecycle::{Record, Secret, UsageObject, World};
 use super::policy::{Api, Delivery, Key, Mode, ObjectName, Preflight, Schedule, Unmatched};
 use super::route::Routes;
 
@@ -50,5 +54,27 @@ pub(crate) fn api() -> Api {
         unmatched: Unmatched::RequireKey,
         preflight: Preflight::Pass,
         identify_scopes: false,
+    }
+}
+
+/// A world in which there is nothing of the key but its ApiKeyUsage, and every verifier is up to date.
+pub(crate) fn world<'a>(key: &'a Key, acceptance: &'a Result<Accepted, Rejection>) -> World<'a> {
+    World {
+        key,
+        acceptance,
+        record: Record { usage: Some("usage".into()), ..Record::default() },
+        secret: Secret::Absent,
+        moved_secrets: Vec::new(),
+        import: None,
+        redigested: Vec::new(),
+        lost_pepper: None,
+        staged: Vec::new(),
+        usage: UsageObject { found: Some("usage".into()), ..UsageObject::default() },
+        sealed: None,
+        obstacle: None,
+        acknowledged: Vec::new(),
+        reversible_revocation: false,
+        known_to_verifiers: true,
+        waited: Duration::ZERO,
     }
 }

@@ -14,6 +14,7 @@ mod outcome;
 mod revocation;
 #[cfg(test)]
 mod simulation;
+mod usage;
 mod world;
 
 use std::sync::Arc;
@@ -29,7 +30,8 @@ use super::source::Source;
 pub use first::IMPORTED;
 pub use outcome::{Cause, Event, Plan, Report, SecretState, State, Step};
 pub use world::{
-    Minted, MovedSecret, Obstacle, Record, Redigested, Restored, Revocation, SealedString, Secret, StagedSecret, World,
+    Minted, MovedSecret, Obstacle, Record, Redigested, Restored, Revocation, SealedString, Secret, StagedSecret,
+    UsageObject, World,
 };
 
 /// How long a rotation waits for a verifier that lives but does not catch up.
@@ -42,7 +44,7 @@ const UNWATCHED_POLL: Duration = Duration::from_secs(30);
 /// Decides what is to be done next.
 #[must_use]
 pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
-    let step = next_step(world, now);
+    let step = usage::name(world, next_step(world, now));
     // What a status write reports is the world as it is once written.
     let record = match &step {
         Some(Step::Record { record, .. }) => record,
@@ -70,6 +72,9 @@ fn next_step(world: &World<'_>, now: Timestamp) -> Option<Step> {
     }
     // Nothing is minted or moved while the key is not accepted, or once it has expired.
     let accepted = accepted.filter(|accepted| !has_expired(accepted, now))?;
+    if let Some(step) = usage::create(world) {
+        return Some(step);
+    }
     if let Some(staged) = world.record.versions.staged() {
         return finish_staged(world, accepted, staged, now);
     }
@@ -382,7 +387,7 @@ fn report(world: &World<'_>, record: &Record, now: Timestamp) -> Report {
         _ => None,
     };
     let locked_out_by = world.lost_pepper.clone().filter(|lost| current.is_some_and(|current| current.pepper == *lost));
-    Report { state, accepted, secret, locked_out_by, expires_at, next_rotation_at }
+    Report { state, accepted, secret, locked_out_by, usage_lost: usage::lost(world), expires_at, next_rotation_at }
 }
 
 fn name_taken(world: &World<'_>) -> Rejection {

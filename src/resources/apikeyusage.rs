@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Nothing can be asked for.
@@ -35,7 +36,9 @@ pub struct ApiKeyUsageStatus {
     /// What was handed out of quotas and credits: their durable truth.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into(), "period".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Map(
+        vec!["kind".into(), "name".into(), "period".into(), "epoch".into()]
+    ))]
     pub ledger: Vec<LedgerEntry>,
     /// What was used, merged from all verifiers at a bounded rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,17 +49,20 @@ pub struct ApiKeyUsageStatus {
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerEntry {
-    /// Name of the quota, or credits.
-    #[schemars(length(min = 1, max = 253))]
+    /// What was handed out: a key's own quota and one of its tier may have the same name.
+    pub kind: LedgerKind,
+    /// Name of the quota; empty for credits.
+    #[serde(default)]
+    #[schemars(length(max = 253))]
     pub name: String,
     /// Day (2026-11-22) or month (2026-11) of a quota, in UTC; empty for credits.
     #[serde(default)]
     #[schemars(length(max = 253))]
     pub period: String,
-    /// Epoch of the credits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Epoch of the credits; 0 for quotas.
+    #[serde(default)]
     #[schemars(range(min = 0, max = 1_000_000_000_000_000_i64))]
-    pub epoch: Option<u64>,
+    pub epoch: u64,
     /// Sum that was handed out to verifiers.
     #[schemars(range(min = 0, max = 9_000_000_000_000_000_i64))]
     pub reserved: u64,
@@ -67,6 +73,18 @@ pub struct LedgerEntry {
     /// When the last refill was due that is counted here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refilled_at: Option<Time>,
+}
+
+/// Whose limit a ledger entry is about.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum LedgerKind {
+    /// The credits of the key.
+    #[default]
+    Credits,
+    /// A quota of the object that owns the ledger.
+    Quota,
+    /// A quota of the key's tier.
+    TierQuota,
 }
 
 /// What was used.

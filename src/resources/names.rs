@@ -30,6 +30,9 @@ pub const IMPORTABLE_LABEL: &str = "keyturn.dev/importable";
 /// Label of a staged Secret, `"true"`: backups leave it out. Restored, nobody would know whose it was.
 pub const NO_BACKUP_LABEL: &str = "velero.io/exclude-from-backup";
 
+/// Annotation of an ApiKey: uid of an ApiKeyUsage that is gone, so that an empty one takes its place.
+pub const RESET_USAGE_ANNOTATION: &str = "keyturn.dev/reset-usage";
+
 /// Label of a Lease, `"true"`: its holder judges keys.
 pub const JUDGING_LABEL: &str = "keyturn.dev/judging";
 /// Annotation of a judging process's Lease: the highest ApiKey resourceVersion that it has applied.
@@ -56,6 +59,12 @@ pub const SECRET_PROOF_KEY: &str = "api-key-proof";
 #[must_use]
 pub fn staged_secret(uid: &str, number: u32) -> String {
     format!("keyturn-{uid}-{number}")
+}
+
+/// Name of the ApiKeyUsage that counts for the ApiKey of that uid.
+#[must_use]
+pub fn usage_of_key(uid: &str) -> String {
+    format!("key-{uid}")
 }
 
 #[cfg(test)]

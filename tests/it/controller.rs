@@ -11,4 +11,5 @@ mod peppers;
 mod restore;
 mod rotation;
 mod secrets;
+mod usage;
 pub(crate) mod world;

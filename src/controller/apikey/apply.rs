@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, ResourceExt as _};
 
 use super::gather::{HeldSecret, HeldStaged, Observed};
-use super::{Context, build, delivery, gather, publish};
+use super::{Context, build, delivery, gather, publish, usage};
 use crate::controller::post_params;
 use crate::core::acceptance::Accepted;
 use crate::core::key::{self, PlainKey};
@@ -29,6 +29,8 @@ pub(in crate::controller) enum Error {
     Replace { name: String, source: kube::Error },
     #[error("deleting Secret {name}")]
     Delete { name: String, source: kube::Error },
+    #[error("creating the ApiKeyUsage")]
+    CreateUsage(#[source] kube::Error),
     #[error("writing the status")]
     Status(#[source] kube::Error),
     #[error("looking at a staged Secret that is there already")]
@@ -48,6 +50,7 @@ impl Error {
             Self::Create { source, .. }
             | Self::Replace { source, .. }
             | Self::Delete { source, .. }
+            | Self::CreateUsage(source)
             | Self::Status(source) => source,
             Self::Entropy(_) | Self::Gather(_) | Self::StringGone(_) | Self::SealTo(_) | Self::Seal(_) => return false,
         };
@@ -67,6 +70,7 @@ pub(super) async fn apply(
         Step::Stage { number } => stage(context, observed, number, now).await,
         Step::Seal { number } => seal(observed, number, now),
         Step::KeepBeside { number } => keep_beside(context, observed, number).await,
+        Step::CreateUsage => usage::create(context, observed).await.map_err(Error::CreateUsage),
         Step::Record { record, event } => {
             observed.record = record;
             // What is stored is about to be something that no verifier has seen.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 use zeroize::Zeroize as _;
 
-use super::{Context, build, delivery, record, restored, source};
+use super::{Context, build, delivery, record, restored, source, usage};
 use crate::clock;
 use crate::controller::peppers;
 use crate::core::acceptance::{self, Accepted, Rejection};
@@ -27,6 +27,8 @@ use crate::resources::names::staged_secret;
 pub(in crate::controller) enum Error {
     #[error("reading Secret {name}")]
     Secret { name: String, source: kube::Error },
+    #[error("reading the ApiKeyUsage")]
+    Usage(#[source] kube::Error),
     #[error("reading the status")]
     Status(#[from] record::DigestError),
     #[error("drawing an id")]
@@ -62,6 +64,8 @@ pub(super) struct Observed {
     pub(super) secret: Option<HeldSecret>,
     pub(super) moved: Vec<HeldSecret>,
     pub(super) staged: Vec<HeldStaged>,
+    /// Uid of the ApiKeyUsage that is there.
+    pub(super) usage: Option<Arc<str>>,
     /// What this very run has sealed.
     pub(super) sealed: Option<SealedString>,
     obstacle: Option<Obstacle>,
@@ -89,6 +93,7 @@ pub(super) async fn gather(context: &Context, object: &ApiKey) -> Result<Observe
         secret: None,
         moved: Vec::new(),
         staged: Vec::new(),
+        usage: None,
         sealed: None,
         obstacle: key.as_ref().ok().and_then(|key| delivery::obstacle(object, key.delivery)),
         reversible_revocation: key.as_ref().is_ok_and(|key| is_reversible(key, &revision.policies)),
@@ -118,6 +123,7 @@ pub(super) async fn gather(context: &Context, object: &ApiKey) -> Result<Observe
         staged_names.sort();
         staged_names.dedup();
     }
+    observed.usage = usage::find(context, &observed).await.map_err(Error::Usage)?;
     observed.secret = read(&secrets, &name).await?;
     for name in moved_names {
         if let Some(secret) = read(&secrets, &name).await?
@@ -220,6 +226,7 @@ impl Observed {
             import: self.import.clone(),
             redigested: self.redigested(key),
             lost_pepper: self.lost_pepper(),
+            usage: usage::look(self),
             sealed: self.sealed.clone(),
             obstacle: self.obstacle.clone(),
             acknowledged: delivery::acknowledged(&self.object, self.own_secret()),

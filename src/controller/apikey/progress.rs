@@ -1,7 +1,7 @@
 //! What this process remembers of keys between two looks: nothing that matters is lost with it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -37,6 +37,8 @@ struct Rest {
     policies_revision: u64,
     peppers_revision: u64,
     secrets: SecretsOfKey,
+    /// Uid of its ApiKeyUsage.
+    usage: Option<Arc<str>>,
     settled: Settled,
     enforcement: Enforcement,
 }
@@ -81,7 +83,8 @@ impl Progress {
         let rest = memory.rest.as_ref().filter(|_| version == memory.written)?;
         let unchanged = rest.policies_revision == context.policies.current().number
             && rest.peppers_revision == context.peppers.current().number
-            && rest.secrets == context.secrets.of(key.metadata.namespace.as_deref()?, key.metadata.uid.as_deref()?);
+            && rest.secrets == context.secrets.of(key.metadata.namespace.as_deref()?, key.metadata.uid.as_deref()?)
+            && rest.usage == context.usages.of(key.metadata.uid.as_deref()?);
         let name = ObjectName::new(key.metadata.namespace.as_deref()?, key.metadata.name.as_deref()?);
         let unchanged = unchanged && !context.strings.is_disturbed(&name);
         let Settled { next_look, .. } = rest.settled;
@@ -103,6 +106,7 @@ impl Progress {
             policies_revision: observed.policies_revision,
             peppers_revision: observed.peppers.number,
             secrets: secrets.collect(),
+            usage: observed.usage.clone(),
             settled,
             enforcement: Enforcement::Open,
         };

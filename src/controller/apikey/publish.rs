@@ -1,5 +1,6 @@
 //! Tells what became of a key: status, conditions, events.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,12 +16,16 @@ use crate::controller::post_params;
 use crate::core::lifecycle::{Cause, Event, LONGEST_WAIT, Record, Report, SecretState, State};
 use crate::resources::apikey::{ApiKeyStatus, KeyState, Revocation};
 use crate::resources::condition::{self, ACCEPTED, READY, SECRET_SYNCED, Statement};
-use crate::resources::references::SecretKeyRef;
+use crate::resources::names::{RESET_USAGE_ANNOTATION, usage_of_key};
+use crate::resources::references::{SecretKeyRef, UsageRef};
 use crate::telemetry::chain;
 
 /// Reason of what is said about keys whose pepper is lost.
 const PEPPER_LOST: &str = "PepperLost";
 const LOCKED_OUT: &str = "Secret keyturn-pepper does not hold the pepper that status.versions names, so that nobody recognises the current string; put the pepper back, or rotate the key";
+
+/// Reason of what is said about keys whose quotas and credits nobody knows any more.
+const USAGE_LOST: &str = "UsageLost";
 
 /// Writes the record and the report, unless the status is so already.
 pub(super) async fn status(
@@ -79,9 +84,11 @@ fn news(before: &ApiKeyStatus, after: &ApiKeyStatus) -> Option<(events::EventTyp
         let same = was.is_some_and(|was| was.status == is.status && was.reason == is.reason);
         return if same { None } else { told(is, Warning) };
     }
-    let locked_out = |status| of(status, READY).filter(|ready| ready.reason == PEPPER_LOST);
-    if let (None, Some(ready)) = (locked_out(before), locked_out(after)) {
-        return told(ready, Warning);
+    for reason in [PEPPER_LOST, USAGE_LOST] {
+        let locked_out = |status| of(status, READY).filter(|ready| ready.reason == reason);
+        if let (None, Some(ready)) = (locked_out(before), locked_out(after)) {
+            return told(ready, Warning);
+        }
     }
     let out_of_use = |state| matches!(state, Some(KeyState::Disabled | KeyState::Expired | KeyState::Rejected));
     match after.state {
@@ -131,7 +138,10 @@ fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Time
         revocation: record
             .revocation
             .map(|revocation| Revocation { at: Time(revocation.at), reversible: revocation.reversible }),
-        usage: before.usage.clone(),
+        usage: record.usage.as_deref().map(|uid| UsageRef {
+            name: usage_of_key(observed.object.metadata.uid.as_deref().unwrap_or_default()),
+            uid: uid.to_owned(),
+        }),
         conditions: before.conditions.clone(),
         history: before.history.clone(),
     };
@@ -139,7 +149,9 @@ fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Time
     let misread = delivery::misread(&observed.object, observed.own_secret());
     let (holds, reason, message) = delivery::told(&report.secret, misread.as_deref());
     let secret_synced = Statement { kind: SECRET_SYNCED, holds: Some(holds), reason, message: &message };
-    for statement in [accepted, ready(report), secret_synced] {
+    let (holds, reason, message) = ready(report);
+    let ready = Statement { kind: READY, holds: Some(holds), reason, message: &message };
+    for statement in [accepted, ready, secret_synced] {
         condition::set(&mut status.conditions, statement, generation, now);
     }
     status
@@ -151,9 +163,15 @@ fn start(record: &Record) -> Option<String> {
     (!start.is_empty()).then(|| start.to_string())
 }
 
-fn ready(report: &Report) -> Statement<'static> {
+fn ready(report: &Report) -> (bool, &'static str, Cow<'static, str>) {
     let (holds, reason, message) = match report.state {
         State::Active | State::Rotating if report.locked_out_by.is_some() => (false, PEPPER_LOST, LOCKED_OUT),
+        State::Active | State::Rotating if let Some(uid) = &report.usage_lost => {
+            let message = format!(
+                "the ApiKeyUsage that status.usage names is gone, and with it what was spent of quotas and credits; to begin anew with all of them unspent, set annotation {RESET_USAGE_ANNOTATION} to {uid}"
+            );
+            return (false, USAGE_LOST, message.into());
+        }
         State::Active => (true, "Active", "requests with this key are let in"),
         State::Rotating => {
             (true, "Rotating", "a new version is being handed to the verifiers; the present one works on")
@@ -169,7 +187,7 @@ fn ready(report: &Report) -> Statement<'static> {
         State::Revoked => (false, "Revoked", "the key is revoked; set spec.revoked to false to let it in again"),
         State::Rejected => (false, "Rejected", "the Accepted condition says why"),
     };
-    Statement { kind: READY, holds: Some(holds), reason, message }
+    (holds, reason, message.into())
 }
 
 /// Tells people what happened; a cluster that takes no events changes nothing else.

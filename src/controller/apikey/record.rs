@@ -29,6 +29,7 @@ pub(super) fn read(status: Option<&ApiKeyStatus>) -> Result<Record, DigestError>
         last_rotated_at: status.last_rotated_at.as_ref().map(|at| at.0),
         revocation: status.revocation.as_ref().map(|it| Revocation { at: it.at.0, reversible: it.reversible }),
         secret_name: status.secret_ref.as_ref().map(|secret| secret.name.as_str().into()),
+        usage: status.usage.as_ref().map(|usage| usage.uid.as_str().into()),
     })
 }
 

@@ -43,8 +43,6 @@ fn begin(world: &World<'_>, number: u32, minted: &Minted, handover: Option<Hando
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::outcome::{Cause, SecretState, State};
     use super::super::{Plan, plan};
     use super::*;
@@ -73,23 +71,7 @@ mod tests {
     }
 
     fn judged(key: &Key, acceptance: &Result<Accepted, Rejection>, change: impl FnOnce(&mut World<'_>)) -> Plan {
-        let mut world = World {
-            key,
-            acceptance,
-            record: Record::default(),
-            secret: Secret::Absent,
-            moved_secrets: Vec::new(),
-            import: None,
-            redigested: Vec::new(),
-            lost_pepper: None,
-            staged: Vec::new(),
-            sealed: None,
-            obstacle: None,
-            acknowledged: Vec::new(),
-            reversible_revocation: false,
-            known_to_verifiers: true,
-            waited: Duration::ZERO,
-        };
+        let mut world = fixtures::world(key, acceptance);
         change(&mut world);
         plan(&world, NOW)
     }

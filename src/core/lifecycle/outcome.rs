@@ -23,6 +23,8 @@ pub enum Step {
     KeepBeside {
         number: u32,
     },
+    /// Create the ApiKeyUsage, or find that it is there.
+    CreateUsage,
     /// Write the status. The event tells why, where people should hear of it.
     Record {
         record: Record,
@@ -152,6 +154,8 @@ pub struct Report {
     pub secret: SecretState,
     /// The lost pepper for want of which the current version is refused.
     pub locked_out_by: Option<Arc<str>>,
+    /// Uid of the ApiKeyUsage that is gone with what the key has spent, for want of which it is refused.
+    pub usage_lost: Option<Arc<str>>,
     pub expires_at: Option<Timestamp>,
     pub next_rotation_at: Option<Timestamp>,
 }

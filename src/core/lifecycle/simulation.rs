@@ -53,6 +53,7 @@ enum Action {
     Acknowledge(u32),
     LoseSecret,
     LoseStaged,
+    LoseUsage,
     TakeName(bool),
     /// All is lost and comes back from a backup: manifests without status, Secrets without owners.
     Restore,
@@ -97,6 +98,7 @@ fn actions() -> impl Strategy<Value = Action> {
         2 => (0..2_u32).prop_map(Action::Acknowledge),
         1 => Just(Action::LoseSecret),
         1 => Just(Action::LoseStaged),
+        1 => Just(Action::LoseUsage),
         1 => any::<bool>().prop_map(Action::TakeName),
         1 => Just(Action::Restore),
     ]
@@ -141,6 +143,9 @@ struct Simulation {
     sealed: HashSet<Digest>,
     foreign: Option<Arc<str>>,
     staged: BTreeMap<u32, Digest>,
+    /// Which of the ApiKeyUsages that were ever made is there.
+    usage: Option<u32>,
+    usages: u32,
     /// The number in the Secret that came back from a backup, until the key owns it again.
     orphan: Option<u32>,
     minted: u32,
@@ -171,6 +176,8 @@ impl Simulation {
             sealed: HashSet::new(),
             foreign: None,
             staged: BTreeMap::new(),
+            usage: None,
+            usages: 0,
             orphan: None,
             minted: 0,
             verifiers: Vec::new(),
@@ -220,6 +227,7 @@ impl Simulation {
                 self.tampered = true;
                 self.staged.clear();
             }
+            Action::LoseUsage => self.usage = None,
             Action::Restore => self.restore(),
             Action::TakeName(taken) => {
                 let free = !self.secrets.contains_key(&self.key.secret_name);
@@ -272,6 +280,7 @@ impl Simulation {
             self.secrets.insert(Arc::clone(&self.key.secret_name), stored);
         }
         self.record = Record::default();
+        self.usage = None;
         self.staged.clear();
         self.waiting_since = None;
         self.numbers.retain(|number, _| Some(*number) == self.orphan);
@@ -369,6 +378,7 @@ impl Simulation {
             secret: self.look(&self.key.secret_name),
             moved_secrets: moved.collect(),
             staged: staged.collect(),
+            usage: UsageObject { found: self.usage_uid(), ..UsageObject::default() },
             sealed: fresh.sealed.clone(),
             obstacle: (self.key.delivery.is_sealed() && self.seal_to_spoilt)
                 .then(|| Obstacle { reason: "SealToInvalid", message: String::new() }),
@@ -435,6 +445,11 @@ impl Simulation {
                 assert!(self.stands_somewhere(digest), "a string that is nowhere is copied");
                 assert_eq!(self.staged.insert(number, digest), None, "a staged Secret is never overwritten");
             }
+            Step::CreateUsage => {
+                assert_eq!(self.usage, None, "an ApiKeyUsage is made beside another");
+                self.usages += 1;
+                self.usage = Some(self.usages);
+            }
             Step::Record { record, .. } => self.write_record(record),
             Step::AwaitVerifiers { .. } => unreachable!("handled by the caller"),
             Step::Publish { number, .. } => {
@@ -464,6 +479,10 @@ impl Simulation {
         Minted { digest, pepper: "p1".into(), start: "sk".into(), at: self.now, id: "key_1".into() }
     }
 
+    fn usage_uid(&self) -> Option<Arc<str>> {
+        self.usage.map(|number| format!("usage-{number}").into())
+    }
+
     fn stands_somewhere(&self, digest: Digest) -> bool {
         let published = self.secrets.values().flat_map(|stored| stored.strings.values());
         self.staged.values().chain(published).any(|held| *held == digest)
@@ -471,6 +490,7 @@ impl Simulation {
 
     fn write_record(&mut self, record: Record) {
         assert!(record.versions.iter().count() <= rotation::MAX_VERSIONS);
+        assert!(record.usage.is_some() || record.versions.next_number() == 1, "nothing counts for a version");
         for version in record.versions.iter() {
             let known = *self.numbers.entry(version.number).or_insert(version.digest);
             assert_eq!(known, version.digest, "one number stands for two strings");
@@ -546,6 +566,7 @@ impl Simulation {
         }
         self.check_deliveries(secret);
         if plan.report.state == State::Active {
+            assert_eq!(self.record.usage, self.usage_uid(), "another ApiKeyUsage counts than the status names");
             let current = versions.current().unwrap();
             match secret {
                 SecretState::Synced | SecretState::Waiting | SecretState::Undelivered => {

@@ -29,6 +29,8 @@ pub struct World<'a> {
     pub lost_pepper: Option<Arc<str>>,
     /// Staged Secrets of this key.
     pub staged: Vec<StagedSecret>,
+    /// The ApiKeyUsage of this key.
+    pub usage: UsageObject,
     /// What this very run has sealed, which is stored nowhere yet.
     pub sealed: Option<SealedString>,
     /// Why no string can be handed out as the manifest says.
@@ -55,6 +57,19 @@ pub struct Record {
     pub revocation: Option<Revocation>,
     /// Name of the Secret that holds the string.
     pub secret_name: Option<Arc<str>>,
+    /// Uid of the ApiKeyUsage; its name follows from the key's uid.
+    pub usage: Option<Arc<str>>,
+}
+
+/// What is known of the object that counts for a key.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct UsageObject {
+    /// Uid of the one that is there.
+    pub found: Option<Arc<str>>,
+    /// The key has quotas or credits, so that an empty one would give back what was spent.
+    pub metered: bool,
+    /// Uid of a lost one, if somebody says that what it held is to be forgotten.
+    pub reset: Option<Arc<str>>,
 }
 
 /// A revocation as the controller recorded it; from then on it is permanent unless reversible.

@@ -10,7 +10,7 @@ use keyturn::core::digest::Pepper;
 use keyturn::metrics::Metrics;
 use keyturn::resources::apikey::{KeyState, VersionState};
 use keyturn::resources::names::LEADER_LEASE;
-use keyturn::resources::{ApiKey, ApiKeyTier, ProtectedApi, pepper};
+use keyturn::resources::{ApiKey, ApiKeyTier, ApiKeyUsage, ProtectedApi, pepper};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -137,6 +137,10 @@ impl World {
         self.namespace.api()
     }
 
+    pub(super) fn usages(&self) -> Api<ApiKeyUsage> {
+        self.namespace.api()
+    }
+
     pub(super) fn secrets(&self) -> Api<Secret> {
         self.namespace.api()
     }
@@ -221,11 +225,13 @@ impl World {
         let keys = self.keys().list(&ListParams::default()).await.unwrap();
         let apis = self.apis().list(&ListParams::default()).await.unwrap();
         let secrets = self.secrets().list(&ListParams::default()).await.unwrap();
+        let usages = self.usages().list(&ListParams::default()).await.unwrap();
         let events: Api<Event> = self.namespace.api();
         let events = events.list(&ListParams::default()).await.unwrap();
         let mut all: Vec<_> = keys.iter().map(|it| (it.name_any(), it.resource_version())).collect();
         all.extend(apis.iter().map(|it| (it.name_any(), it.resource_version())));
         all.extend(secrets.iter().map(|it| (it.name_any(), it.resource_version())));
+        all.extend(usages.iter().map(|it| (it.name_any(), it.resource_version())));
         all.extend(events.iter().map(|it| (it.name_any(), it.resource_version())));
         all
     }

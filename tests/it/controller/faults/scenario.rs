@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::import::{create_secret, from_secret};
 use super::super::restore::secret_in_backup;
+use super::super::usage::names_its_usage;
 use super::super::world::{World, text};
 use crate::support::wait::eventually;
 
@@ -45,6 +46,8 @@ pub(super) struct End {
     conditions: BTreeMap<String, String>,
     /// Name of each Secret of the key, and the version whose string it holds.
     secrets: BTreeMap<String, Option<u32>>,
+    /// Whether the ApiKeyUsage that the status names is there.
+    usage: bool,
 }
 
 impl Scenario {
@@ -147,6 +150,7 @@ impl Scenario {
                 .map(|(kind, is)| (kind.to_owned(), holds(is)))
                 .into(),
             secrets: secrets.into_iter().collect(),
+            usage: true,
         }
     }
 
@@ -188,5 +192,6 @@ async fn look(world: &World, key: &ApiKey) -> Result<End, String> {
         rotation_request: status.rotation_request,
         conditions: status.conditions.into_iter().map(|condition| (condition.type_, condition.status)).collect(),
         secrets,
+        usage: names_its_usage(world, key).await,
     })
 }
