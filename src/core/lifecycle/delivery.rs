@@ -199,23 +199,9 @@ mod tests {
     }
 
     fn world<'a>(key: &'a Key, acceptance: &'a Result<Accepted, Rejection>, versions: Vec<Version>) -> World<'a> {
-        World {
-            key,
-            acceptance,
-            record: Record { versions: Versions::new(versions), ..Record::default() },
-            secret: ours(&[1]),
-            moved_secrets: vec![],
-            import: None,
-            redigested: vec![],
-            lost_pepper: None,
-            staged: vec![],
-            sealed: None,
-            obstacle: None,
-            acknowledged: vec![],
-            reversible_revocation: false,
-            known_to_verifiers: true,
-            waited: Duration::ZERO,
-        }
+        let world = fixtures::world(key, acceptance);
+        let record = Record { versions: Versions::new(versions), ..world.record };
+        World { record, secret: ours(&[1]), ..world }
     }
 
     fn ours(holds: &[u32]) -> Secret {
