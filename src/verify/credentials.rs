@@ -7,7 +7,7 @@ use crate::core::path;
 use crate::core::policy::{Api, Credential};
 use crate::core::source;
 
-/// Bytes of a buffer that holds the longest key, which is an imported one.
+/// Bytes of the longest key, which is an imported one.
 const MAX_KEY: usize = *source::LENGTHS.end();
 
 /// Why a request has no key.
@@ -31,19 +31,19 @@ impl NoKey {
     }
 }
 
-/// A string that a client presented, where it stands or, percent-decoded, in a buffer of its own.
+/// A string that a client presented, where it stands or, percent-decoded, in memory of its own. Nobody needs to
+/// encode a minted key, so that memory is hardly ever asked for.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "in a box it would cost an allocation for every request")]
 pub(super) enum Presented<'a> {
     Verbatim(&'a [u8]),
-    Decoded(Zeroizing<[u8; MAX_KEY]>, usize),
+    Decoded(Zeroizing<Vec<u8>>),
 }
 
 impl Presented<'_> {
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Verbatim(bytes) => bytes,
-            Self::Decoded(buffer, length) => &buffer[..*length],
+            Self::Decoded(bytes) => bytes,
         }
     }
 }
@@ -124,13 +124,15 @@ fn decoded(value: &[u8]) -> Option<Presented<'_>> {
     if !value.contains(&b'%') {
         return Some(Presented::Verbatim(value));
     }
-    let mut buffer = Zeroizing::new([0; MAX_KEY]);
-    let mut length = 0;
+    // Room for all of it at once: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY));
     for octet in Octets(value) {
-        *buffer.get_mut(length)? = octet;
-        length += 1;
+        if bytes.len() == MAX_KEY {
+            return None;
+        }
+        bytes.push(octet);
     }
-    Some(Presented::Decoded(buffer, length))
+    Some(Presented::Decoded(bytes))
 }
 
 /// Percent-decodes on the way; a broken encoding stands for itself, and no minted key has a `%`.

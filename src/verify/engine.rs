@@ -1,7 +1,8 @@
 //! The judgement: a chain of checks of which the first that fails decides, and nothing after it is charged.
 //!
 //! Judging does no I/O, takes no lock but the limits' of the one key, and allocates nothing when it lets a
-//! request pass (but for paths with more than three parameters, and where the router has to go back).
+//! request pass (but for paths with more than three parameters, where the router has to go back, and for a key that
+//! stands percent-encoded in the query).
 
 use std::sync::Arc;
 use std::time::Duration;
