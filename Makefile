@@ -10,6 +10,7 @@ export CARGO_TARGET_DIR ?= $(KEYTURN_CACHE)/target
 export RUST_TEST_THREADS ?= 8
 
 in_cluster := tests/cluster/run.sh
+fuzz := --manifest-path tests/fuzz/Cargo.toml
 
 .PHONY: help
 help: ## print this list
@@ -34,6 +35,8 @@ lint: ## formatting, clippy, dependencies, scripts, and whether crds/ is what th
 	tests/tools/install.sh cargo-deny >/dev/null
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo fmt --check $(fuzz)
+	cargo clippy $(fuzz) --no-default-features --locked -- -D warnings
 	"$(KEYTURN_CACHE)/bin/cargo-deny" --log-level warn check bans licenses sources
 	for script in .ci/run $$(git ls-files '*.sh'); do bash -n "$$script"; done
 	generated=$$(mktemp -d) && trap 'rm -rf "$$generated"' EXIT && \
@@ -53,6 +56,10 @@ crds: ## write crds/ from the Rust types
 bench: tools ## the benchmarks of docs/benchmarks.md
 	cargo bench --no-run
 	$(in_cluster) cargo bench
+
+.PHONY: fuzz
+fuzz: ## every parser of strangers' bytes, FUZZ_SECONDS (600) each; tests/fuzz.sh TARGET runs one
+	tests/fuzz.sh
 
 .PHONY: tools
 tools: ## bring the pinned outside tools into the cache

@@ -11,6 +11,7 @@
 #   kube-controller-manager, kubectl    Go modules, built here       75 s, 20 s
 #   nginx, wrk                          Debian packages, unpacked     5 s
 #   cargo-deny                          the Rust registry, built    240 s
+#   cargo-fuzz (only where named)       the Rust registry, built     60 s
 #
 # The folder is $KEYTURN_CACHE, or keyturn in $XDG_CACHE_HOME or ~/.cache (about
 # 300 MB). A tool that is there in the pinned version costs nothing. An interrupted
@@ -22,6 +23,7 @@ ETCD=3.7.3          # with etcd/go.mod
 NGINX=1.22          # Debian 12; the first two numbers decide which directives exist
 WRK=4.1             # Debian 12
 CARGO_DENY=0.20.2
+CARGO_FUZZ=0.13.2
 all=(etcd kube-apiserver kube-controller-manager kubectl nginx wrk cargo-deny)
 
 say() { printf '%s\n' "$*" >&2; }
@@ -60,6 +62,7 @@ pin() { # pin TOOL
     nginx) echo "nginx version: nginx/$NGINX.*" ;;
     wrk) echo "wrk *$WRK*" ;;
     cargo-deny) echo "cargo-deny $CARGO_DENY" ;;
+    cargo-fuzz) echo "cargo-fuzz $CARGO_FUZZ" ;;
     *) die "unknown tool '$1'; known: ${all[*]}" ;;
   esac
 }
@@ -90,6 +93,15 @@ go_build() { # go_build MODULE PACKAGE TOOL [LDFLAGS]
   slowly "building $3" env -C "$here/$1" CGO_ENABLED=0 go build -mod=readonly -trimpath \
     -ldflags "-s -w ${4:-}" -o "$cache/tmp/$3" "$2"
   mv "$cache/tmp/$3" "$bin/$3"
+}
+
+cargo_install() { # cargo_install CRATE VERSION
+  need cargo "install Rust from https://rustup.rs"
+  # Its own build folder, kept: an interrupted build goes on.
+  slowly "building $1" env CARGO_TARGET_DIR="$cache/tmp/$1-target" \
+    cargo install --locked --force --version "$2" --root "$cache/tmp/$1" "$1"
+  mv "$cache/tmp/$1/bin/$1" "$bin/$1"
+  rm -rf "$cache/tmp/$1" "$cache/tmp/$1-target"
 }
 
 # Unpacks a Debian package into $cache/tmp/deb/root without installing it: no service starts, nothing else
@@ -152,14 +164,8 @@ install() { # install TOOL
     etcd) go_build etcd go.etcd.io/etcd/server/v3 etcd ;;
     nginx) debian nginx usr/sbin/nginx nginx ;;
     wrk) debian wrk usr/bin/wrk wrk ;;
-    cargo-deny)
-      need cargo "install Rust from https://rustup.rs"
-      # Its own build folder, kept: an interrupted build goes on.
-      slowly "building cargo-deny" env CARGO_TARGET_DIR="$cache/tmp/cargo-deny-target" \
-        cargo install --locked --force --version "$CARGO_DENY" --root "$cache/tmp/cargo-deny" cargo-deny
-      mv "$cache/tmp/cargo-deny/bin/cargo-deny" "$bin/cargo-deny"
-      rm -rf "$cache/tmp/cargo-deny" "$cache/tmp/cargo-deny-target"
-      ;;
+    cargo-deny) cargo_install cargo-deny "$CARGO_DENY" ;;
+    cargo-fuzz) cargo_install cargo-fuzz "$CARGO_FUZZ" ;;
   esac
 }
 
