@@ -83,6 +83,7 @@ fn api() -> Api {
         methods: vec!["GET".into()],
         path: path.into(),
         require: Some(Query::parse("transcripts:read").unwrap()),
+        resource: None,
         public: false,
     };
     let mut routes: Vec<_> = (0..10).map(|at| route(&format!("r{at}"), &format!("/v1/things{at}/{{id}}"))).collect();
@@ -125,6 +126,7 @@ fn record(at: usize, digest: Digest) -> KeyRecord {
         scopes: Some(vec![Scope::parse("transcripts:read").unwrap()]),
         roles: vec![],
         ip_allowlist: AddressSet::parse([network]).unwrap(),
+        resources: vec![],
         rate_limits: vec![limit("burst", u32::MAX, 1)],
         enabled: true,
         revoked: false,

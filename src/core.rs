@@ -8,6 +8,7 @@ pub mod duration;
 pub mod enforced;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod glob;
 pub mod grant;
 pub mod handover;
 pub mod key;
@@ -19,6 +20,7 @@ pub mod pepper;
 pub mod policy;
 pub mod query;
 pub mod ratelimit;
+pub mod resource;
 pub mod rotation;
 pub mod route;
 pub mod scope;

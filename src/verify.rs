@@ -19,6 +19,8 @@ pub mod request;
 mod credentials;
 mod holders;
 mod lookup;
+mod parameters;
+mod resource;
 mod terms;
 
 #[cfg(test)]

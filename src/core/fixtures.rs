@@ -24,6 +24,7 @@ pub(crate) fn key() -> Key {
         scopes: None,
         roles: vec![],
         ip_allowlist: AddressSet::default(),
+        resources: vec![],
         rate_limits: vec![],
         enabled: true,
         revoked: false,

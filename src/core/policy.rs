@@ -13,6 +13,7 @@ use super::address::AddressSet;
 use super::grant::Grant;
 use super::key::{Environment, KeyFormat};
 use super::owner::OwnerDirectory;
+use super::resource::Access;
 use super::route::Routes;
 use super::scope::Scope;
 use super::selector::Labels;
@@ -66,6 +67,8 @@ pub struct Key {
     pub scopes: Option<Vec<Scope>>,
     pub roles: Vec<Arc<str>>,
     pub ip_allowlist: AddressSet,
+    /// Which resources it may use; a kind that is not there is not restricted.
+    pub resources: Vec<Access>,
     pub rate_limits: Vec<RateLimit>,
     pub enabled: bool,
     pub revoked: bool,

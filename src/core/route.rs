@@ -10,6 +10,8 @@ use std::sync::Arc;
 use matchit::{InsertError, Router};
 
 use super::query::Query;
+use super::resource::RouteResource;
+use super::verdict::Code;
 
 /// Parameters of one path that the router can tell apart; it panics beyond.
 const MAX_PARAMETERS: usize = 25;
@@ -25,8 +27,35 @@ pub struct Route {
     pub path: Arc<str>,
     /// What the scopes of a key must satisfy.
     pub require: Option<Query>,
+    /// What the requests are for.
+    pub resource: Option<RouteResource>,
     /// No key is needed, and one that is there is ignored.
     pub public: bool,
+}
+
+impl Route {
+    /// The place of a parameter among those of the path, counted from 0.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<usize> {
+        parameters(&self.path).position(|parameter| parameter == name)
+    }
+}
+
+/// Names of a path's parameters, in order.
+fn parameters(path: &str) -> impl Iterator<Item = &str> {
+    let mut rest = path;
+    std::iter::from_fn(move || {
+        loop {
+            let (_, after) = rest.split_once('{')?;
+            if let Some(after) = after.strip_prefix('{') {
+                rest = after;
+                continue;
+            }
+            let (name, after) = after.split_once('}')?;
+            rest = after;
+            return Some(name.strip_prefix('*').unwrap_or(name));
+        }
+    })
 }
 
 /// Why a list of routes cannot be served.
@@ -81,6 +110,23 @@ impl Routes {
         let mut candidates = here.iter().filter_map(|at| self.all.get(*at));
         let any = candidates.clone().find(|route| route.methods.is_empty());
         candidates.find(|route| route.methods.iter().any(|listed| **listed == *method)).or(any)
+    }
+
+    /// What stands in a path for a route's parameter, counted from 0; `None` if nothing does, or if the path is not
+    /// one of the route's.
+    #[must_use]
+    pub fn parameter<'a>(&self, route: &Route, path: &'a str, at: usize) -> Option<&'a str> {
+        let found = self.by_path.at(path).ok()?;
+        let is_here = |known: &usize| self.all.get(*known).is_some_and(|known| known.name == route.name);
+        // Routes at one path may call their parameters differently, and the router knows the names of the first.
+        let value = found.params.iter().nth(at).map(|(_, value)| value);
+        value.filter(|value| !value.is_empty() && found.value.iter().any(is_here))
+    }
+
+    /// The code that refusals of resources are told under this name.
+    #[must_use]
+    pub fn code(&self, name: &str) -> Option<Code> {
+        self.all.iter().find_map(|route| route.resource.as_ref()?.kind.code(name))
     }
 
     /// The route of that name.
@@ -218,7 +264,7 @@ mod tests {
 
     fn route(name: &str, methods: &[&str], path: &str) -> Route {
         let methods = methods.iter().map(|method| Arc::from(*method)).collect();
-        Route { name: name.into(), methods, path: path.into(), require: None, public: false }
+        Route { name: name.into(), methods, path: path.into(), require: None, resource: None, public: false }
     }
 
     fn build(routes: &[(&str, &[&str], &str)]) -> Result<Routes, RouteError> {
@@ -326,6 +372,34 @@ mod tests {
         assert!(!routes.is_empty());
         assert!(Routes::default().is_empty());
         assert_eq!(found(&Routes::default(), "GET", "/"), None);
+    }
+
+    #[test]
+    fn a_parameter_is_read_by_its_place_in_the_routes_own_path() {
+        let routes = build(&[
+            ("get", &["GET"], "/v1/{model}/{*rest}"),
+            ("put", &["PUT"], "/v1/{name}/{*path}"),
+            ("brace", &[], "/{{a}}/{b}"),
+        ])
+        .unwrap();
+        let read = |route: &str, name: &str, path: &str| {
+            let route = routes.by_name(route).unwrap();
+            routes.parameter(route, path, route.parameter(name)?).map(str::to_owned)
+        };
+        for (route, name, path, expected) in [
+            ("get", "name", "/v1/a/b/c", None),
+            ("get", "model", "/v2/a/b/c", None),
+            ("get", "rest", "/v1/a", None),
+            ("brace", "a", "/{a}/x", None),
+            ("get", "model", "/{a}/x", None),
+            ("get", "model", "/v1/a/b/c", Some("a")),
+            ("put", "name", "/v1/a/b/c", Some("a")),
+            ("put", "path", "/v1/a/b/c", Some("b/c")),
+            ("get", "model", "/v1/a", Some("a")),
+            ("brace", "b", "/{a}/x", Some("x")),
+        ] {
+            assert_eq!(read(route, name, path).as_deref(), expected, "{route} {name} {path}");
+        }
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! The one vocabulary in which a judged request is answered; every transport translates it, none adds to it.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a request is refused. The order is the order of the checks.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -16,12 +17,14 @@ pub enum Code {
     IpNotAllowed,
     RouteNotFound,
     InsufficientScope,
+    ResourceNotFound,
+    ResourceForbidden,
     RateLimited,
 }
 
 impl Code {
     /// Every code, in the order of the checks.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Unavailable,
         Self::ApiNotFound,
         Self::BadRequest,
@@ -33,6 +36,8 @@ impl Code {
         Self::IpNotAllowed,
         Self::RouteNotFound,
         Self::InsufficientScope,
+        Self::ResourceNotFound,
+        Self::ResourceForbidden,
         Self::RateLimited,
     ];
 
@@ -58,6 +63,8 @@ impl Code {
             Self::IpNotAllowed => "IP_NOT_ALLOWED",
             Self::RouteNotFound => "ROUTE_NOT_FOUND",
             Self::InsufficientScope => "INSUFFICIENT_SCOPE",
+            Self::ResourceNotFound => "RESOURCE_NOT_FOUND",
+            Self::ResourceForbidden => "RESOURCE_FORBIDDEN",
             Self::RateLimited => "RATE_LIMITED",
         }
     }
@@ -67,7 +74,7 @@ impl Code {
     pub const fn status(self) -> u16 {
         match self {
             Self::Unavailable => 503,
-            Self::ApiNotFound => 404,
+            Self::ApiNotFound | Self::ResourceNotFound => 404,
             Self::BadRequest => 400,
             Self::Unauthorized | Self::Revoked => 401,
             Self::NotAccepted
@@ -75,7 +82,8 @@ impl Code {
             | Self::Expired
             | Self::IpNotAllowed
             | Self::RouteNotFound
-            | Self::InsufficientScope => 403,
+            | Self::InsufficientScope
+            | Self::ResourceForbidden => 403,
             Self::RateLimited => 429,
         }
     }
@@ -95,6 +103,8 @@ impl Code {
             Self::IpNotAllowed => "This API key may not be used from this address.",
             Self::RouteNotFound => "This API does not offer this method and path.",
             Self::InsufficientScope => "This API key lacks a scope that this request needs.",
+            Self::ResourceNotFound => "This API does not offer the resource that the request is for.",
+            Self::ResourceForbidden => "This API key may not use the resource that the request is for.",
             Self::RateLimited => "The rate limit is exhausted; wait for as long as Retry-After says.",
         }
     }
@@ -117,7 +127,7 @@ impl std::str::FromStr for Code {
 /// The limit closest to exhaustion after a request was judged, for the rate-limit header fields.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LimitState {
-    pub name: std::sync::Arc<str>,
+    pub name: Arc<str>,
     /// Units that one window admits.
     pub limit: u32,
     /// Units that are left now.
@@ -132,6 +142,8 @@ pub struct LimitState {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Denial {
     pub code: Code,
+    /// What the API calls it, if not as all do: `MODEL_FORBIDDEN`.
+    pub told: Option<Arc<str>>,
     /// Seconds after which the same request would pass, rounded up; with [`Code::RateLimited`] only.
     pub retry_after: Option<u32>,
     /// For the log: what exactly was wrong. Never a credential.
@@ -142,7 +154,13 @@ impl Denial {
     /// A refusal that no waiting cures.
     #[must_use]
     pub const fn new(code: Code, cause: &'static str) -> Self {
-        Self { code, retry_after: None, cause }
+        Self { code, told: None, retry_after: None, cause }
+    }
+
+    /// The code as callers are told it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.told.as_deref().unwrap_or(self.code.as_str())
     }
 }
 

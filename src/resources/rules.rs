@@ -4,7 +4,7 @@ use kube::core::{Message, Rule};
 use schemars::Schema;
 use serde_json::json;
 
-use crate::core::duration;
+use crate::core::{duration, resource};
 
 /// Letters, digits and punctuation of a scope.
 pub(super) const SCOPE: &str = r"^[\w.:*/-]+$";
@@ -154,6 +154,16 @@ pub(super) fn token(field: &str) -> Rule {
 /// A name that HTTP takes for a method, in capitals as every method in use is.
 pub(super) fn method(field: &str) -> Rule {
     matches(field, "^[A-Z][A-Z-]*$", "is no HTTP method; write it in capitals, such as GET")
+}
+
+/// A kind of resource, of which codes such as `MODEL_NOT_FOUND` are made. Two of those mean something else already.
+pub(super) fn resource_kind(field: &str) -> Rule {
+    rule(
+        format!("self.matches(r'{}') && !(self in ['api', 'route'])", resource::KIND),
+        format!(
+            "'{field} \"' + self + '\" is no kind of resource; use lower-case letters, digits and hyphens, such as model, and neither api nor route'"
+        ),
+    )
 }
 
 /// A host name, without a port.

@@ -60,11 +60,17 @@ pub(super) fn answer(engine: Option<&Engine>, parts: &Parts, at: Instant) -> Ans
             Some(dialect) => judge(engine, dialect, &Call { namespace, api, route, headers: &parts.headers }, at),
             None => nothing_there(StatusCode::NOT_FOUND),
         },
-        Some(Target::Problem { namespace, api, code }) => match (&parts.method, code.parse()) {
-            (&Method::GET | &Method::HEAD, Ok(code)) => explain(namespace, api, code, &parts.headers),
-            (&Method::GET | &Method::HEAD, Err(())) => nothing_there(StatusCode::NOT_FOUND),
-            _ => nothing_there(StatusCode::METHOD_NOT_ALLOWED),
-        },
+        Some(Target::Problem { namespace, api, code: name }) => {
+            let code = || match engine {
+                Some(engine) => engine.code(namespace, api, name),
+                None => name.parse().ok(),
+            };
+            match (&parts.method, code()) {
+                (&Method::GET | &Method::HEAD, Some(code)) => explain(namespace, api, code, name, &parts.headers),
+                (&Method::GET | &Method::HEAD, None) => nothing_there(StatusCode::NOT_FOUND),
+                _ => nothing_there(StatusCode::METHOD_NOT_ALLOWED),
+            }
+        }
         None => nothing_there(StatusCode::NOT_FOUND),
     }
 }
@@ -85,7 +91,7 @@ impl Headers for HeaderMap {
 
 fn judge(engine: Option<&Engine>, dialect: &Dialect, call: &Call<'_>, at: Instant) -> Answer {
     let Some(engine) = engine else {
-        let denial = Denial { code: Code::Unavailable, retry_after: None, cause: "there is no pepper yet" };
+        let denial = Denial::new(Code::Unavailable, "there is no pepper yet");
         let response = refused(dialect, call, &denial);
         let judged = Judged { api: ApiLabel::default(), code: denial.code.as_str(), would_deny: None };
         return Answer { response, judged: Some(judged) };
@@ -104,7 +110,7 @@ fn judge(engine: Option<&Engine>, dialect: &Dialect, call: &Call<'_>, at: Instan
     let mut response = match (&denial, &would_deny) {
         (Some(denial), _) => refused(dialect, call, denial),
         // A key that is not good is nobody's.
-        (None, Some(would_deny)) => allowed(None, would_deny.code.as_str()),
+        (None, Some(would_deny)) => allowed(None, would_deny.name()),
         (None, None) => allowed(identity.as_ref(), ""),
     };
     if let Some(limit) = limit {
@@ -117,7 +123,7 @@ fn judge(engine: Option<&Engine>, dialect: &Dialect, call: &Call<'_>, at: Instan
 }
 
 /// Exactly 200 and no body: nginx reuses a connection only then.
-fn allowed(identity: Option<&Identity>, would_deny: &'static str) -> Response<String> {
+fn allowed(identity: Option<&Identity>, would_deny: &str) -> Response<String> {
     let mut response = Response::new(String::new());
     let version = identity.map(|identity| identity.version().to_string());
     let text = |read: fn(&Identity) -> &str| identity.map_or("", read);
@@ -136,7 +142,8 @@ fn allowed(identity: Option<&Identity>, would_deny: &'static str) -> Response<St
         let value = HeaderValue::from_str(value).unwrap_or(const { HeaderValue::from_static("") });
         response.headers_mut().insert(name, value);
     }
-    response.headers_mut().insert(fields::AUTH_WOULD_DENY, HeaderValue::from_static(would_deny));
+    let would_deny = HeaderValue::from_str(would_deny).unwrap_or(const { HeaderValue::from_static("") });
+    response.headers_mut().insert(fields::AUTH_WOULD_DENY, would_deny);
     response
 }
 
@@ -145,7 +152,7 @@ fn refused(dialect: &Dialect, call: &Call<'_>, denial: &Denial) -> Response<Stri
     let mut response = Response::new(String::new());
     *response.status_mut() = dialect.carries.status(denial.code);
     let headers = response.headers_mut();
-    headers.insert(fields::AUTH_CODE, HeaderValue::from_static(denial.code.as_str()));
+    fields::put(headers, fields::AUTH_CODE, denial.name().to_owned());
     headers.insert(fields::AUTH_STATUS, denial.code.status().into());
     fields::put(headers, fields::REQUEST_ID, request_id(call.headers));
     if denial.code.status() == 401 {
@@ -158,10 +165,10 @@ fn refused(dialect: &Dialect, call: &Call<'_>, denial: &Denial) -> Response<Stri
     response
 }
 
-/// The problem document of a code, with the status that tells the truth, for a proxy that could not carry them.
-fn explain(namespace: &str, api: &str, code: Code, headers: &HeaderMap) -> Answer {
+/// The problem document of a code that the API calls so, with the status that tells the truth, for a proxy that could not carry them.
+fn explain(namespace: &str, api: &str, code: Code, name: &str, headers: &HeaderMap) -> Answer {
     let request_id = request_id(headers);
-    let mut response = Response::new(problem::body(code, &request_id));
+    let mut response = Response::new(problem::body(code, name, &request_id));
     // Every code has a status of RFC 9110; were there one that is none, it would still be a refusal.
     *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN);
     let headers = response.headers_mut();
@@ -184,7 +191,7 @@ fn nothing_there(status: StatusCode) -> Answer {
 /// The caller learns little; the log learns everything but the key.
 fn tell(denial: &Denial, enforced: bool, call: &Call<'_>, route: Option<&str>, identity: Option<&Identity>) {
     info!(
-        code = denial.code.as_str(),
+        code = denial.name(),
         cause = denial.cause,
         api = %format_args!("{}/{}", call.namespace, call.api),
         route,

@@ -14,18 +14,18 @@ struct Problem<'a> {
     title: &'static str,
     status: u16,
     detail: &'static str,
-    code: &'static str,
+    code: &'a str,
     request_id: &'a str,
 }
 
-/// The document of one refusal.
-pub(super) fn body(code: Code, request_id: &str) -> String {
+/// The document of one refusal, whose code callers are told as `name`.
+pub(super) fn body(code: Code, name: &str, request_id: &str) -> String {
     let problem = Problem {
         r#type: format!("https://keyturn.dev/problems/{}", code.as_str().to_ascii_lowercase().replace('_', "-")),
         title: title(code),
         status: code.status(),
         detail: code.detail(),
-        code: code.as_str(),
+        code: name,
         request_id,
     };
     // Only maps with odd keys and failing Serialize impls are refused; this is neither.
@@ -45,6 +45,8 @@ const fn title(code: Code) -> &'static str {
         Code::IpNotAllowed => "Address not allowed",
         Code::RouteNotFound => "Route not found",
         Code::InsufficientScope => "Insufficient scope",
+        Code::ResourceNotFound => "Resource not found",
+        Code::ResourceForbidden => "Resource not allowed",
         Code::RateLimited => "Rate limit exhausted",
     }
 }
@@ -55,13 +57,14 @@ mod tests {
 
     #[test]
     fn a_document_says_what_happened_and_what_to_do() {
-        let document: serde_json::Value = serde_json::from_str(&body(Code::RateLimited, "r-1")).unwrap();
+        let document: serde_json::Value =
+            serde_json::from_str(&body(Code::ResourceForbidden, "MODEL_FORBIDDEN", "r-1")).unwrap();
         let expected = serde_json::json!({
-            "type": "https://keyturn.dev/problems/rate-limited",
-            "title": "Rate limit exhausted",
-            "status": 429,
-            "detail": Code::RateLimited.detail(),
-            "code": "RATE_LIMITED",
+            "type": "https://keyturn.dev/problems/resource-forbidden",
+            "title": "Resource not allowed",
+            "status": 403,
+            "detail": Code::ResourceForbidden.detail(),
+            "code": "MODEL_FORBIDDEN",
             "requestId": "r-1",
         });
         assert_eq!(document, expected);

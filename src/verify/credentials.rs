@@ -2,8 +2,8 @@
 
 use zeroize::Zeroizing;
 
+use super::parameters::{self, Octets};
 use super::request::Headers;
-use crate::core::path;
 use crate::core::policy::{Api, Credential};
 use crate::core::source;
 
@@ -73,12 +73,7 @@ where
                 }
             }
             Credential::Query { name } => {
-                let (_, query) = path::split(target);
-                for pair in query.unwrap_or_default().split(|byte| *byte == b'&') {
-                    if let Some(value) = value_of(pair, name) {
-                        search.offer(decoded(value));
-                    }
-                }
+                parameters::values(target, name).for_each(|value| search.offer(decoded(value)));
             }
         }
     }
@@ -111,21 +106,13 @@ fn after_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
     is_scheme.then(|| rest.trim_ascii_start())
 }
 
-/// The value of a `name=value` pair of that name, which may be encoded itself.
-fn value_of<'a>(pair: &'a [u8], wanted: &str) -> Option<&'a [u8]> {
-    let equals = pair.iter().position(|byte| *byte == b'=')?;
-    let (name, value) = (&pair[..equals], &pair[equals + 1..]);
-    let mut octets = Octets(name);
-    let same = wanted.bytes().all(|byte| octets.next() == Some(byte)) && octets.next().is_none();
-    same.then_some(value)
-}
-
 fn decoded(value: &[u8]) -> Option<Presented<'_>> {
     if !value.contains(&b'%') {
         return Some(Presented::Verbatim(value));
     }
     // Room for all of it at once: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY));
+    // A broken encoding stands for itself, and no minted key has a `%`.
     for octet in Octets(value) {
         if bytes.len() == MAX_KEY {
             return None;
@@ -133,22 +120,4 @@ fn decoded(value: &[u8]) -> Option<Presented<'_>> {
         bytes.push(octet);
     }
     Some(Presented::Decoded(bytes))
-}
-
-/// Percent-decodes on the way; a broken encoding stands for itself, and no minted key has a `%`.
-struct Octets<'a>(&'a [u8]);
-
-impl Iterator for Octets<'_> {
-    type Item = u8;
-
-    fn next(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        if let Some(octet) = path::octet(rest).filter(|_| *first == b'%') {
-            self.0 = &rest[2..];
-            Some(octet)
-        } else {
-            self.0 = rest;
-            Some(*first)
-        }
-    }
 }

@@ -16,6 +16,7 @@ use super::gate::Gate;
 use super::index::Index;
 use super::lookup;
 use super::request::{Headers, Original, Request};
+use super::resource::Asked;
 use crate::core::digest::Digest;
 use crate::core::path;
 use crate::core::pepper::Peppers;
@@ -61,6 +62,13 @@ impl Engine {
     /// Recognises strings by these peppers from now on.
     pub fn set_peppers(&self, peppers: Peppers) {
         self.peppers.store(Arc::new(peppers));
+    }
+
+    /// The code that the API tells under this name: one that all have, or one of a resource.
+    #[must_use]
+    pub fn code(&self, namespace: &str, api: &str, name: &str) -> Option<Code> {
+        let of_api = || self.index.view().api(namespace, api)??.routes.code(name);
+        name.parse().ok().or_else(of_api)
     }
 
     /// Judges a request at `now`; `monotonic` is the reading of the clock that the gate is kept by.
@@ -117,7 +125,15 @@ impl Engine {
         let Some((entry, digest)) = find(presented.bytes()) else {
             return Err(Denial::new(Code::Unauthorized, "no key of this API has this string"));
         };
-        let presented = Use { entry: &entry, digest: &digest, api, original: &original, matched: &matched, now };
+        let presented = Use {
+            entry: &entry,
+            digest: &digest,
+            api,
+            original: &original,
+            headers: request.headers,
+            matched: &matched,
+            now,
+        };
         let outcome = presented.check_and_charge(&mut verdict.limit);
         let version = entry.version(&digest).unwrap_or_default();
         verdict.identity = Some(Identity { entry, version });
@@ -168,16 +184,17 @@ fn is_free_preflight<H: Headers + ?Sized>(api: &Api, original: &Original<'_>, he
 }
 
 /// A known key in use.
-struct Use<'a> {
+struct Use<'a, H: ?Sized> {
     entry: &'a Entry,
     digest: &'a Digest,
     api: &'a Api,
     original: &'a Original<'a>,
+    headers: &'a H,
     matched: &'a Matched<'a>,
     now: Timestamp,
 }
 
-impl Use<'_> {
+impl<H: Headers + ?Sized> Use<'_, H> {
     /// Checks the key and its use, then charges its limits; tells how they stand in any case.
     fn check_and_charge(&self, state: &mut Option<LimitState>) -> Result<(), Denial> {
         let checked = self.check();
@@ -191,14 +208,13 @@ impl Use<'_> {
         }
         let charge = counters.charge(&granted.limits, self.now, COST);
         *state = charge.closest;
-        charge.outcome.map_err(|retry_after| Denial {
-            code: Code::RateLimited,
-            retry_after,
-            cause: "a rate limit has no room for the request",
+        charge.outcome.map_err(|retry_after| {
+            let cause = "a rate limit has no room for the request";
+            Denial { retry_after, ..Denial::new(Code::RateLimited, cause) }
         })
     }
 
-    /// Steps 6 to 12.
+    /// Steps 6 to 13.
     fn check(&self) -> Result<(), Denial> {
         let deny = |code, cause| Err(Denial::new(code, cause));
         let Self { entry, api, now, .. } = *self;
@@ -215,16 +231,15 @@ impl Use<'_> {
         if !entry.admits(self.original.client) {
             return deny(Code::IpNotAllowed, "the key may not be used from this address");
         }
-        match self.matched {
-            Matched::Anything => Ok(()),
-            Matched::Nothing(cause) => deny(Code::RouteNotFound, cause),
-            Matched::Route(route) => match &route.require {
-                Some(query) if !query.holds(&granted.scopes) => {
-                    deny(Code::InsufficientScope, "the key's scopes do not satisfy the route's query")
-                }
-                _ => Ok(()),
-            },
+        let route = match self.matched {
+            Matched::Anything => return Ok(()),
+            Matched::Nothing(cause) => return deny(Code::RouteNotFound, cause),
+            Matched::Route(route) => route,
+        };
+        if route.require.as_ref().is_some_and(|query| !query.holds(&granted.scopes)) {
+            return deny(Code::InsufficientScope, "the key's scopes do not satisfy the route's query");
         }
+        Asked { api, route, original: self.original, headers: self.headers }.check(&granted.resources)
     }
 }
 

@@ -77,6 +77,7 @@ pub(super) fn route(name: &str, methods: &[&str], path: &str, require: Option<&s
         methods: methods.iter().map(|method| Arc::from(*method)).collect(),
         path: path.into(),
         require: require.map(|query| Query::parse(query).unwrap()),
+        resource: None,
         public: false,
     }
 }

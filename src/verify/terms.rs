@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::limits::Limits;
 use crate::core::acceptance::{self, Claim, Entitlement, Foreign, Rejection};
 use crate::core::policy::{Key, ObjectName, Policies, RateLimit, Tier};
+use crate::core::resource::Access;
 use crate::core::scope::{Scope, ScopeSet};
 
 /// Bytes of the longest list of scopes that proxies are told.
@@ -20,6 +21,7 @@ pub(super) struct Ask {
     tier: Option<Arc<str>>,
     scopes: Option<Vec<Scope>>,
     roles: Vec<Arc<str>>,
+    resources: Vec<Access>,
     rate_limits: Vec<RateLimit>,
     not_yet_supported: Vec<&'static str>,
 }
@@ -45,6 +47,7 @@ impl From<&Key> for Ask {
             tier: key.tier.clone(),
             scopes: key.scopes.clone(),
             roles: key.roles.clone(),
+            resources: key.resources.clone(),
             rate_limits: key.rate_limits.clone(),
             not_yet_supported: key.not_yet_supported.clone(),
         }
@@ -56,6 +59,7 @@ impl From<&Key> for Ask {
 pub(super) struct Granted {
     pub(super) tier: Option<Arc<Tier>>,
     pub(super) scopes: ScopeSet,
+    pub(super) resources: Box<[Access]>,
     pub(super) limits: Arc<Limits>,
     /// The scopes separated by spaces; empty unless the API asks for them.
     pub(super) scopes_text: Box<str>,
@@ -103,7 +107,8 @@ fn judge(ask: &Ask, policies: &Policies) -> Judged {
     let Entitlement { api, tier, scopes } = acceptance::entitle(claim, policies)?;
     let limits = Arc::new(Limits::new(&ask.rate_limits, tier.as_deref(), ask.stranger.is_none()));
     let scopes_text = if api.identify_scopes { scopes_text(&scopes) } else { Box::default() };
-    Ok(Granted { tier, scopes, limits, scopes_text })
+    let resources = ask.resources.as_slice().into();
+    Ok(Granted { tier, scopes, resources, limits, scopes_text })
 }
 
 /// As many whole scopes as fit: a backend that reads the list must never see half a scope.

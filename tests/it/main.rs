@@ -12,6 +12,7 @@ mod enforced;
 mod harness;
 mod nginx;
 mod rbac;
+mod resource_access;
 mod resources;
 mod support;
 mod tenancy;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{ApiKey, ApiKeySpec, Delivery, SecretTemplate};
+use super::{ApiKey, ApiKeySpec, Delivery, ResourceAccess, SecretTemplate};
 use crate::core::acceptance::Rejection;
 use crate::core::digest::StringHash;
 use crate::core::policy::{self, Key, ObjectName, RotationRequest};
+use crate::core::resource::Access;
 use crate::core::source::Source;
 use crate::resources::parse;
 
@@ -36,6 +37,7 @@ impl ApiKey {
             scopes: spec.scopes.as_ref().map(|scopes| parse::scopes("spec.scopes", scopes)).transpose()?,
             roles: spec.roles.iter().map(|role| role.as_str().into()).collect(),
             ip_allowlist: parse::addresses("spec.ipAllowlist", &spec.ip_allowlist)?,
+            resources: spec.resources.iter().map(access).collect(),
             rate_limits: parse::rate_limits("spec.rateLimits", &spec.rate_limits)?,
             enabled: spec.enabled,
             revoked: spec.revoked,
@@ -49,6 +51,11 @@ impl ApiKey {
             name,
         })
     }
+}
+
+fn access(access: &ResourceAccess) -> Access {
+    let patterns = |patterns: &[String]| patterns.iter().map(|pattern| pattern.as_str().into()).collect();
+    Access { kind: access.kind.as_str().into(), allow: patterns(&access.allow), deny: patterns(&access.deny) }
 }
 
 fn rotation_request(spec: &ApiKeySpec) -> Result<Option<RotationRequest>, Rejection> {
@@ -94,11 +101,7 @@ fn source(spec: &ApiKeySpec) -> Result<Option<Source>, Rejection> {
 }
 
 fn not_yet_supported(spec: &ApiKeySpec) -> Vec<&'static str> {
-    parse::used(&[
-        ("spec.resources", !spec.resources.is_empty()),
-        ("spec.quotas", !spec.quotas.is_empty()),
-        ("spec.credits", spec.credits.is_some()),
-    ])
+    parse::used(&[("spec.quotas", !spec.quotas.is_empty()), ("spec.credits", spec.credits.is_some())])
 }
 
 #[cfg(test)]
@@ -134,7 +137,6 @@ mod tests {
     #[test]
     fn names_each_field_that_is_not_acted_on_yet() {
         for (spec, field) in [
-            (json!({"resources": [{"kind": "model"}]}), "spec.resources"),
             (json!({"quotas": [{"name": "q", "limit": 1, "period": "Day"}]}), "spec.quotas"),
             (json!({"credits": {"granted": 1}}), "spec.credits"),
         ] {

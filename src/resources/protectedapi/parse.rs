@@ -1,5 +1,6 @@
 //! From a ProtectedApi to what acceptance and verification work with.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use crate::core::acceptance::{Reason, Rejection};
 use crate::core::key::{KeyFormat, PAYLOAD_LENGTHS};
 use crate::core::policy;
 use crate::core::query::Query;
+use crate::core::resource::{Kind, RouteResource, ValueSource};
 use crate::core::route::{Route, Routes};
 use crate::resources::parse;
 
@@ -46,7 +48,7 @@ impl ProtectedApi {
             )?,
             default_scopes: parse::scopes("spec.defaults.scopes", &defaults.scopes)?,
             reversible_revocation: spec.revocation == RevocationMode::Reversible,
-            routes: routes(&spec.routes)?,
+            routes: routes(spec)?,
             unmatched: unmatched(spec),
             preflight: match spec.preflight {
                 Preflight::Pass => policy::Preflight::Pass,
@@ -64,10 +66,13 @@ fn refuse_unsupported(spec: &ProtectedApiSpec) -> Result<(), Rejection> {
         ("spec.trustedForwarders", !spec.trusted_forwarders.is_empty()),
         ("spec.routes[].cost", any(|route| route.cost != 1)),
         ("spec.routes[].rateLimits", any(|route| !route.rate_limits.is_empty())),
-        ("spec.routes[].resource", any(|route| route.resource.is_some())),
-        ("spec.resourceCatalogs", !spec.resource_catalogs.is_empty()),
+        ("spec.routes[].resource.from[].body", any(reads_body)),
         ("spec.denials", !spec.denials.is_empty()),
     ])
+}
+
+fn reads_body(route: &super::Route) -> bool {
+    route.resource.iter().flat_map(|resource| &resource.from).any(|source| source.body.is_some())
 }
 
 fn key_format(format: &super::KeyFormat) -> Result<KeyFormat, Rejection> {
@@ -100,26 +105,62 @@ fn credential((at, credential): (usize, &Credential)) -> Result<policy::Credenti
     }
 }
 
-fn routes(routes: &[super::Route]) -> Result<Routes, Rejection> {
-    let routes = routes.iter().map(route).collect::<Result<Vec<_>, _>>()?;
+fn routes(spec: &ProtectedApiSpec) -> Result<Routes, Rejection> {
+    let mut kinds = Kinds::default();
+    for catalog in &spec.resource_catalogs {
+        kinds.insert(&catalog.kind, Arc::new(Kind::new(&catalog.kind, Some(catalog.parse()?))));
+    }
+    let routes = spec.routes.iter().map(|it| route(it, &mut kinds)).collect::<Result<Vec<_>, _>>()?;
     Routes::build(routes)
         .map_err(|error| Rejection::new(Reason::InvalidRoutes, format!("spec.routes: {error}; change one of them")))
 }
 
-fn route(route: &super::Route) -> Result<Route, Rejection> {
+/// The kinds of resources that have a catalog or are in use.
+type Kinds<'a> = HashMap<&'a str, Arc<Kind>>;
+
+fn route<'a>(route: &'a super::Route, kinds: &mut Kinds<'a>) -> Result<Route, Rejection> {
     let name: Arc<str> = route.name.as_str().into();
     let require = route.require.as_deref().map(Query::parse).transpose().map_err(|error| {
         let query = route.require.as_deref().unwrap_or_default();
         let message = format!("spec.routes[{name}].require {query:?}, {error}");
         Rejection::new(Reason::InvalidQuery, message)
     })?;
-    Ok(Route {
+    let mut parsed = Route {
         name,
         methods: route.methods.iter().map(|method| method.as_str().into()).collect(),
         path: route.path.as_str().into(),
         require,
+        resource: None,
         public: route.public,
-    })
+    };
+    if let Some(resource) = &route.resource {
+        let kind = kinds.entry(&resource.kind).or_insert_with(|| Arc::new(Kind::new(&resource.kind, None)));
+        let from = resource.from.iter().map(|source| value_source(&parsed, source)).collect::<Result<_, _>>()?;
+        parsed.resource = Some(RouteResource { kind: Arc::clone(kind), from });
+    }
+    Ok(parsed)
+}
+
+fn value_source(route: &Route, source: &super::ValueSource) -> Result<ValueSource, Rejection> {
+    let field = format!("spec.routes[{}].resource.from", route.name);
+    match source {
+        super::ValueSource { path: Some(name), header: None, query: None, body: None } => {
+            let at = route.parameter(name).ok_or_else(|| {
+                let path = &route.path;
+                let message =
+                    format!("{field}: path {path:?} has no parameter {{{name}}}; add it or name one that it has");
+                Rejection::new(Reason::InvalidRoutes, message)
+            })?;
+            Ok(ValueSource::Path(at))
+        }
+        super::ValueSource { path: None, header: Some(name), query: None, body: None } => {
+            Ok(ValueSource::Header(name.to_ascii_lowercase().into()))
+        }
+        super::ValueSource { path: None, header: None, query: Some(name), body: None } => {
+            Ok(ValueSource::Query(name.as_str().into()))
+        }
+        _ => Err(parse::invalid(&field, "it must have exactly one of path, header and query; correct it")),
+    }
 }
 
 fn unmatched(spec: &ProtectedApiSpec) -> policy::Unmatched {
@@ -165,8 +206,10 @@ mod tests {
             (json!({"trustedForwarders": ["10.0.0.0/8"]}), "spec.trustedForwarders"),
             (with("cost", json!(0)), "spec.routes[].cost"),
             (with("rateLimits", json!([{"name": "rps"}])), "spec.routes[].rateLimits"),
-            (with("resource", json!({"kind": "model", "from": [{"path": "m"}]})), "spec.routes[].resource"),
-            (json!({"resourceCatalogs": [{"kind": "model"}]}), "spec.resourceCatalogs"),
+            (
+                with("resource", json!({"kind": "model", "from": [{"query": "m"}, {"body": "/m"}]})),
+                "spec.routes[].resource.from[].body",
+            ),
             (json!({"denials": [{"code": "REVOKED"}]}), "spec.denials"),
         ] {
             assert_eq!(rejection(&spec), Rejection::not_yet_supported(&[field]));
@@ -185,6 +228,26 @@ mod tests {
     }
 
     #[test]
+    fn a_resource_is_read_where_the_route_says() {
+        let resource = |path: &str, from: Value| {
+            let route = json!({"name": "get", "path": path, "resource": {"kind": "model", "from": from}});
+            api(&json!({"routes": [route], "resourceCatalogs": [{"kind": "model", "required": true}]})).parse()
+        };
+        let wrong = resource("/v1/{name}", json!([{"path": "model"}])).unwrap_err();
+        assert_eq!(wrong.reason, Reason::InvalidRoutes);
+        assert_eq!(
+            wrong.message,
+            "spec.routes[get].resource.from: path \"/v1/{name}\" has no parameter {model}; add it or name one that it has"
+        );
+        let parsed = resource("/v1/{a}/{*model}", json!([{"path": "model"}, {"header": "X-Model"}, {"query": "m"}]));
+        let parsed = parsed.unwrap();
+        let resource = parsed.routes.by_name("get").unwrap().resource.as_ref().unwrap();
+        let from = [ValueSource::Path(1), ValueSource::Header("x-model".into()), ValueSource::Query("m".into())];
+        assert_eq!(*resource.from, from);
+        assert!(resource.kind.judge(None, &[]).is_err(), "the catalog says that a resource is required");
+    }
+
+    #[test]
     fn what_the_schema_should_have_refused_is_said_instead_of_used() {
         for spec in [
             json!({"keyFormat": {"prefix": "a-b"}}),
@@ -192,6 +255,9 @@ mod tests {
             json!({"credentials": [{}]}),
             json!({"credentials": [{"header": "A", "query": "b"}]}),
             json!({"credentials": [{"scheme": "A", "query": "b"}]}),
+            json!({"resourceCatalogs": [{"kind": "model", "denyCode": "model"}]}),
+            json!({"resourceCatalogs": [{"kind": "model", "denyCode": "REVOKED"}]}),
+            json!({"routes": [{"name": "r", "path": "/", "resource": {"kind": "model", "from": [{}]}}]}),
             json!({"defaults": {"expiresAfter": "1s"}}),
             json!({"defaults": {"scopes": ["a b"]}}),
         ] {

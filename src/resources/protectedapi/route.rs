@@ -65,6 +65,7 @@ pub struct RouteLimit {
 pub struct RouteResource {
     /// Kind of resource, such as model.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::resource_kind("spec.routes[].resource.kind"))]
     pub kind: String,
     /// Where its name or id is; the first place that has one counts.
     #[schemars(length(min = 1, max = 16))]

@@ -45,9 +45,17 @@ fn api() -> Api {
         methods: vec![method.into()],
         path: "/v1/{*rest}".into(),
         require: Some(Query::parse(scope).unwrap()),
+        resource: None,
         public: false,
     };
-    let health = Route { name: "health".into(), methods: vec![], path: "/healthz".into(), require: None, public: true };
+    let health = Route {
+        name: "health".into(),
+        methods: vec![],
+        path: "/healthz".into(),
+        require: None,
+        resource: None,
+        public: true,
+    };
     Api {
         credentials: vec![Credential::Header { name: "x-api-key".into(), scheme: None }],
         routes: Routes::build(vec![route("read", "GET", "read"), route("write", "POST", "write"), health]).unwrap(),
@@ -281,7 +289,7 @@ fn problems_are_explained_with_their_true_status_and_judge_nothing() {
         assert_eq!(response.status().as_u16(), code.status(), "{code}");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json", "{code}");
         assert_eq!(response.headers().contains_key(header::WWW_AUTHENTICATE), code.status() == 401, "{code}");
-        assert_eq!(*response.body(), problem::body(code, "r-1"), "{code}");
+        assert_eq!(*response.body(), problem::body(code, code.as_str(), "r-1"), "{code}");
         assert_eq!(judged, None, "{code}");
     }
 }

@@ -4,10 +4,11 @@ use super::*;
 use crate::core::acceptance::{Reason, Rejection};
 use crate::core::address::AddressSet;
 use crate::core::digest::Pepper;
+use crate::core::resource::{Access, Kind, RouteResource, ValueSource};
 use crate::core::rotation::VersionState;
 use crate::core::route::Routes;
 use crate::core::source::Source;
-use crate::verify::fixtures::{api, at, index, limit, name, pepper, record, string, version};
+use crate::verify::fixtures::{api, at, index, limit, name, pepper, record, route, string, version};
 use crate::verify::gate::Watched;
 use crate::verify::index::{KeyRecord, KeyVersion};
 
@@ -479,6 +480,49 @@ fn a_permit_is_looked_at_for_every_request() {
     engine.gate.permit(Duration::from_secs(20));
     assert_eq!(code(&engine, &Ask { monotonic: 19, ..Ask::default() }), None);
     assert_eq!(code(&engine, &Ask { monotonic: 20, ..Ask::default() }), Some(Code::Unavailable));
+}
+
+/// The route `use` for GET /v1/models/{model}, which reads the model there, in a header or in the query.
+fn engine_of_models(resources: Vec<Access>) -> Engine {
+    let from = [ValueSource::Path(0), ValueSource::Header("x-model".into()), ValueSource::Query("model".into())];
+    let resource = RouteResource { kind: Arc::new(Kind::new("model", None)), from: from.into() };
+    let route = |name, path| Route { resource: Some(resource.clone()), ..route(name, &["GET"], path, None) };
+    let routes = Routes::build(vec![route("use", "/v1/models/{*model}"), route("any", "/v1/any")]).unwrap();
+    let api = api(|api| api.routes = routes.clone());
+    engine(index(api, vec![record(|key| key.resources = resources)]))
+}
+
+#[test]
+fn what_a_request_is_for_is_read_where_the_route_says() {
+    let allow = |allow: &str| Access { kind: "model".into(), allow: [allow.into()].into(), deny: [].into() };
+    let engine = engine_of_models(vec![allow("gpt 4")]);
+    let header = |value: &str| vec![bearer(1), ("x-model", value.to_owned())];
+    for (target, route, headers, expected) in [
+        ("/v1/models/llama", None, vec![bearer(1)], Some(Code::ResourceForbidden)),
+        ("/v1/models/llama?model=gpt+4", None, header("gpt 4"), Some(Code::ResourceForbidden)),
+        ("/v1/any?model=gpt+4", None, header("llama"), Some(Code::ResourceForbidden)),
+        ("/v1/any?model=llama", None, vec![bearer(1)], Some(Code::ResourceForbidden)),
+        ("/v1/any?model=gpt+4&model=llama", None, vec![bearer(1)], Some(Code::ResourceNotFound)),
+        ("/v1/any?model=%ff", None, vec![bearer(1)], Some(Code::ResourceNotFound)),
+        // As that route, whatever the path: what the path does not tell is read from the other places.
+        ("/elsewhere?model=llama", Some("use"), vec![bearer(1)], Some(Code::ResourceForbidden)),
+        ("/a//b?model=gpt+4", Some("use"), vec![bearer(1)], Some(Code::ResourceNotFound)),
+        ("/v1/models/llama?model=gpt+4", Some("use"), vec![bearer(1)], Some(Code::ResourceForbidden)),
+        ("/elsewhere?model=gpt+4", Some("use"), vec![bearer(1)], None),
+        ("/v1/models/gpt%204", None, vec![bearer(1)], None),
+        ("/v1/models/?model=gpt%204", None, vec![bearer(1)], None),
+        ("/v1/any?model=gpt+4&model=gpt%204", None, vec![bearer(1)], None),
+        ("/v1/any?model=llama", None, header(" gpt 4 "), None),
+        ("/v1/any?mode=llama", None, header(""), None),
+    ] {
+        let request = Ask { target: target.to_owned(), route, headers: headers.clone(), ..Ask::default() };
+        assert_eq!(code(&engine, &request), expected, "{target} {route:?} {headers:?}");
+    }
+    assert_eq!(engine.code("speech", "transcripts", "MODEL_FORBIDDEN"), Some(Code::ResourceForbidden));
+    assert_eq!(engine.code("speech", "transcripts", "REVOKED"), Some(Code::Revoked));
+    for (api, name) in [("transcripts", "RUNTIME_FORBIDDEN"), ("unknown", "MODEL_FORBIDDEN")] {
+        assert_eq!(engine.code("speech", api, name), None);
+    }
 }
 
 #[test]

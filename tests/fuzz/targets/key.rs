@@ -98,6 +98,7 @@ fn record(pepper: &Pepper, string: &str) -> KeyRecord {
         scopes: Some(vec![Scope::parse("transcripts:read").unwrap()]),
         roles: vec![],
         ip_allowlist: AddressSet::default(),
+        resources: vec![],
         rate_limits: vec![],
         enabled: true,
         revoked: false,

@@ -18,6 +18,9 @@ pub(super) fn rules() -> Vec<RuleCases> {
         shared::scopes(KIND, "spec.scopes[]", |scopes| json!({"scopes": scopes})),
         shared::object_names(KIND, "spec.roles[]", |roles| json!({"roles": roles})),
         shared::addresses(KIND, "spec.ipAllowlist[]", |entries| json!({"ipAllowlist": entries})),
+        rule(KIND, "spec.resources[].kind", "is no kind of resource")
+            .accepts(json!({"resources": [{"kind": "model", "allow": ["gpt-*"]}]}))
+            .refuses(json!({"resources": [{"kind": "a b"}]})),
         rule(KIND, "spec.credits.refill", "; give a day, 1 to 31, with Monthly and none with Daily")
             .accepts(refill(json!({"interval": "Daily", "amount": 5})))
             .accepts(refill(json!({"interval": "Monthly", "amount": 5, "day": 31})))

@@ -15,9 +15,9 @@ const fn bound(what: &'static str, most: usize, spec: fn(usize) -> Value) -> Bou
     Bound { what, most, spec }
 }
 
-/// `n` different strings of `length` characters that begin and end with a letter or digit.
+/// `n` different strings of `length` characters that begin with a letter and end with a digit.
 fn strings(n: usize, length: usize) -> Vec<String> {
-    (0..n).map(|at| format!("{at:0>length$}")).collect()
+    (0..n).map(|at| format!("{at:x>length$}")).collect()
 }
 
 /// One string of `n` characters.

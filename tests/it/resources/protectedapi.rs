@@ -118,7 +118,22 @@ fn codes() -> Vec<RuleCases> {
         rule(KIND, "spec.resourceCatalogs[].denyCode", "is no code; write it in capitals")
             .accepts(json!({"resourceCatalogs": [{"kind": "model", "denyCode": "MODEL_FORBIDDEN"}]}))
             .refuses(json!({"resourceCatalogs": [{"kind": "model", "denyCode": "model-forbidden"}]})),
+        rule(KIND, "spec.resourceCatalogs[].denyCode", "is a code with a meaning of its own")
+            .accepts(json!({"resourceCatalogs": [{"kind": "runtime", "denyCode": "MODEL_FORBIDDEN"}]}))
+            .refuses(json!({"resourceCatalogs": [{"kind": "runtime", "denyCode": "REVOKED"}]})),
+        rule(KIND, "spec.resourceCatalogs[].kind", "is no kind of resource")
+            .accepts(json!({"resourceCatalogs": [{"kind": "voice-model2"}]}))
+            .refuses(json!({"resourceCatalogs": [{"kind": "Model"}]}))
+            .refuses(json!({"resourceCatalogs": [{"kind": "route"}]})),
+        rule(KIND, "spec.routes[].resource.kind", "is no kind of resource")
+            .accepts(resource("model"))
+            .refuses(resource("model_x"))
+            .refuses(resource("api")),
     ]
+}
+
+fn resource(kind: &str) -> Value {
+    json!({"routes": [{"name": "r", "path": "/", "resource": {"kind": kind, "from": [{"query": "q"}]}}]})
 }
 
 #[tokio::test]
