@@ -13,12 +13,12 @@ use super::judge::Judge;
 use super::world::{World, condition, versions};
 
 /// Changes data keys of the Secret; null takes one away.
-async fn change(world: &World, data: Value) {
+pub(super) async fn change(world: &World, data: Value) {
     let patch = Patch::Merge(json!({"data": data}));
     world.secrets().patch("keyturn-pepper", &PatchParams::default(), &patch).await.unwrap();
 }
 
-fn bytes(value: &[u8]) -> Value {
+pub(super) fn bytes(value: &[u8]) -> Value {
     serde_json::to_value(k8s_openapi::ByteString(value.to_vec())).unwrap()
 }
 

@@ -7,6 +7,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Secret};
 use keyturn::controller::{self, Options, Phase};
 use keyturn::core::digest::Pepper;
+use keyturn::core::pepper::Peppers;
 use keyturn::metrics::Metrics;
 use keyturn::resources::apikey::{KeyState, VersionState};
 use keyturn::resources::names::LEADER_LEASE;
@@ -200,9 +201,14 @@ impl World {
         text(&secret, "api-key").expect("the Secret holds a string")
     }
 
+    /// The active one.
     pub(super) async fn pepper(&self) -> Pepper {
+        self.peppers().await.active().clone()
+    }
+
+    pub(super) async fn peppers(&self) -> Peppers {
         let mut secret = self.secrets().get("keyturn-pepper").await.unwrap();
-        pepper::parse(&mut secret).unwrap().active().clone()
+        pepper::parse(&mut secret).unwrap()
     }
 
     /// Names of the Secrets that belong to keys.

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use keyturn::resources::ApiKey;
 use keyturn::resources::apikey::{KeyState, VersionState};
 use keyturn::seal::PrivateKey;
+use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::super::import::{create_secret, from_secret};
+use super::super::peppers::{bytes, change as change_pepper};
 use super::super::restore::secret_in_backup;
 use super::super::usage::names_its_usage;
 use super::super::world::{World, text};
@@ -34,6 +36,8 @@ pub(super) enum Scenario {
     Import,
     /// Of a string that came back from a backup.
     Adopt,
+    /// To another pepper, with the same string.
+    Redigest,
 }
 
 /// Everything about a key and its Secrets that does not differ from run to run.
@@ -51,7 +55,7 @@ pub(super) struct End {
 }
 
 impl Scenario {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Mint,
         Self::Rotate,
         Self::RotateWithoutGrace,
@@ -64,6 +68,7 @@ impl Scenario {
         Self::RotateToSealed,
         Self::Import,
         Self::Adopt,
+        Self::Redigest,
     ];
 
     /// What is there before.
@@ -92,6 +97,10 @@ impl Scenario {
             }
             Self::Mint | Self::Adopt => {
                 world.create_key(KEY, json!({})).await;
+            }
+            Self::Redigest => {
+                let pepper = json!({"p2": bytes(&[2; 32]), "active": bytes(b"p2")});
+                change_pepper(world, pepper).await;
             }
             Self::Rotate => {
                 world.patch_key(KEY, json!({"rotation": {"request": {"id": "r1", "gracePeriod": "1h"}}})).await;
@@ -182,9 +191,16 @@ async fn look(world: &World, key: &ApiKey) -> Result<End, String> {
     let mut secrets = BTreeMap::new();
     for name in world.secret_names().await {
         let secret = world.secrets().get(&name).await.map_err(|error| error.to_string())?;
-        let digest = text(&secret, "api-key").map(|string| pepper.digest_of(string.as_bytes()).to_hex());
-        let held = status.versions.iter().find(|version| Some(&version.digest) == digest.as_ref());
-        secrets.insert(name, held.map(|version| version.number));
+        let string = text(&secret, "api-key").unwrap_or_default();
+        let digest = pepper.digest_of(string.as_bytes()).to_hex();
+        let held = status.versions.iter().find(|version| version.digest == digest).map(|version| version.number);
+        let proven = held.filter(|number| {
+            let api = format!("{}/{}", key.namespace().unwrap_or_default(), key.spec.api_ref.name);
+            let (id, number) = (status.id.as_deref().unwrap_or_default(), number.to_string());
+            let parts = ["adopt", &key.namespace().unwrap_or_default(), KEY, &api, id, &number, &string];
+            text(&secret, "api-key-proof") == Some(pepper.prove(&parts.map(str::as_bytes)))
+        });
+        secrets.insert(name, proven);
     }
     Ok(End {
         state: status.state,

@@ -1,6 +1,6 @@
 //! One run of a scenario behind an API server that fails as told.
 
-use keyturn::core::digest::Pepper;
+use keyturn::core::pepper::Peppers;
 use keyturn::resources::apikey::ApiKeyStatus;
 
 use super::super::world::World;
@@ -15,7 +15,7 @@ pub(super) struct Trial {
     /// Says what goes wrong.
     faults: String,
     before: Option<ApiKeyStatus>,
-    pepper: Pepper,
+    peppers: Peppers,
 }
 
 impl Trial {
@@ -27,11 +27,11 @@ impl Trial {
     ) -> Self {
         let mut world = World::without_controller().await;
         scenario.prepare(&mut world).await;
-        let pepper = world.pepper().await;
         let before = world.keys().get_opt(KEY).await.unwrap().and_then(|key| key.status);
         let server = FaultyApiServer::start(world.client(), rule).await;
         scenario.act(&world).await;
-        Self { world, server, scenario, faults, before, pepper }
+        let peppers = world.peppers().await;
+        Self { world, server, scenario, faults, before, peppers }
     }
 
     pub(super) async fn comes_to_its_end(&self) {
@@ -45,7 +45,7 @@ impl Trial {
         self.world.stop_controller().await;
         let writes = self.server.accepted_writes();
         let faults = format!("{:?} with {}", self.scenario, self.faults);
-        invariants::check(self.before.as_ref(), &writes, &self.pepper, &faults);
+        invariants::check(self.before.as_ref(), &writes, &self.peppers, &faults);
         writes.len()
     }
 }
