@@ -3,6 +3,7 @@
 
 pub mod acceptance;
 pub mod address;
+pub mod audit;
 pub mod digest;
 pub mod duration;
 pub mod enforced;

@@ -17,6 +17,9 @@ const CHECKSUM_LENGTH: usize = 6;
 /// Payload characters of a key: at least 190 bits, at most what a header value carries comfortably.
 pub const PAYLOAD_LENGTHS: std::ops::RangeInclusive<u8> = 32..=64;
 
+/// Characters of a prefix at the most.
+const LONGEST_PREFIX: usize = 32;
+
 /// Characters of the payload that lists show after the prefix.
 const START_CHARACTERS: usize = 4;
 
@@ -124,6 +127,20 @@ impl KeyFormat {
     }
 }
 
+/// Whether a text mentions a string that some API could have minted, whatever its prefix.
+#[must_use]
+pub fn is_mentioned_in(text: &str) -> bool {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.into_iter().any(|word| {
+        let Some(at) = word.rfind("_live_").or_else(|| word.rfind("_test_")) else { return false };
+        // A prefix may hold underscores, and so may what stands before it.
+        (at.saturating_sub(LONGEST_PREFIX)..at).any(|from| {
+            let format = KeyFormat { prefix: word[from..at].into(), length: *PAYLOAD_LENGTHS.start() };
+            format.recognises(&word.as_bytes()[from..])
+        })
+    })
+}
+
 /// Mints the public, random name of a key, `key_` and 22 base62 characters (131 bits).
 ///
 /// # Errors
@@ -223,6 +240,25 @@ mod tests {
     fn a_longer_key_stays_recognised_when_the_length_is_lowered() {
         let key = mint("sk", 64, 9);
         assert!(format("sk", 32).recognises(key.expose().as_bytes()));
+    }
+
+    #[test]
+    fn a_key_is_noticed_in_a_text() {
+        let key = mint("v100_sk", 32, 3);
+        let string = key.expose();
+        for (text, mentioned) in [
+            (String::new(), false),
+            ("leaked in a build log".to_owned(), false),
+            (key.start().to_owned(), false),
+            ("_live_".to_owned(), false),
+            (string[..string.len() - 1].to_owned(), false),
+            (string.to_owned(), true),
+            (format!("was {string}, leaked"), true),
+            (format!("TOKEN={string}\n"), true),
+            (format!("x_{string}"), true),
+        ] {
+            assert_eq!(is_mentioned_in(&text), mentioned, "{text}");
+        }
     }
 
     #[test]
