@@ -48,6 +48,8 @@ pub enum Error {
     Serve(&'static str, #[source] io::Error),
     #[error("feeding the engine")]
     Feed(#[source] tokio::task::JoinError),
+    #[error("opening --audit-file {}", .0.display())]
+    AuditFile(PathBuf, #[source] io::Error),
     #[error("reconciling")]
     Controller(#[source] crate::controller::Error),
     #[error("writing the custom resource definitions as YAML")]

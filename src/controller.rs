@@ -13,7 +13,9 @@
 //! All lists are complete before the first key is looked at, so that nothing is refused or minted because of
 //! something that was merely not read yet.
 
+mod actors;
 mod apikey;
+mod audit;
 mod judging;
 mod leader;
 mod pepper;
@@ -27,7 +29,7 @@ mod usages;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use kube::api::PostParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
@@ -44,7 +46,10 @@ use crate::metrics::Metrics;
 use crate::resources::ApiKey;
 use crate::resources::names::CONTROLLER_MANAGER;
 use crate::telemetry::chain;
+use actors::Actors;
 use apikey::Context;
+pub use audit::AuditLog;
+use audit::Deletions;
 use leader::{Election, Term};
 use scope::Scope;
 
@@ -75,6 +80,8 @@ pub struct Options {
     pub process: String,
     /// For how long a controller leads without renewing its Lease; whole seconds.
     pub leader_lease: Duration,
+    /// Where it is written down who does what to keys.
+    pub audit: AuditLog,
     /// Told how far this process has come.
     pub phase: watch::Sender<Phase>,
 }
@@ -136,7 +143,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
 
 /// Reconciles until told to stop, and finishes what it has begun.
 async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Result<(), Error> {
-    let Options { client, metrics, namespace, operator_namespace, phase, .. } = options;
+    let Options { client, metrics, namespace, operator_namespace, audit, phase, .. } = options;
     let scope = Scope::new(namespace.clone());
     let Some(pepper) = shutdown.run_until_cancelled(pepper::ensure(client, &scope, operator_namespace)).await else {
         return Ok(());
@@ -146,6 +153,8 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
     let (wake, woken) = mpsc::unbounded_channel::<KeyRef>();
     let (store, written) = reflector::store();
     let watched = watcher(scope.api::<DeserializeGuard<ApiKey>>(client), watcher::Config::default());
+    let mut deletions = Deletions::new(audit.clone(), store.clone());
+    let watched = watched.inspect_ok(move |event| deletions.note(event));
     // Deletions as well: what is remembered of a key goes with it, and another may take its place.
     let touched = reflector(written, watched).default_backoff().touched_objects();
     let keys = Controller::for_stream(touched, store.clone());
@@ -158,6 +167,8 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
     let strings = strings::Strings::new(wake.clone(), Arc::clone(metrics));
     let following = Arc::clone(&peppers).follow(client.clone(), operator_namespace.clone(), store.clone(), wake);
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(following));
+    let actors = Arc::new(Actors::new(client, operator_namespace));
+    tasks.spawn(shutdown.clone().run_until_cancelled_owned(Arc::clone(&actors).follow()));
     tasks.close();
 
     let reporter = Reporter { controller: "keyturn".into(), instance: None };
@@ -174,6 +185,9 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
         usages: Arc::clone(&usages),
         judging: Arc::clone(&judging),
         progress: apikey::Progress::default(),
+        audit: audit.clone(),
+        actors,
+        unstored: apikey::Unstored::default(),
     });
     let all_read = async {
         policies.read().await;
@@ -219,5 +233,6 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
         }
     }
     tasks.wait().await;
+    audit.flush().await;
     Ok(())
 }

@@ -26,6 +26,8 @@ pub struct Metrics {
     watch_age: Family<WatchLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     key_events: Family<EventLabels, Counter>,
     pepper_keys: Family<PepperLabels, Gauge>,
+    audit_lines: Family<ActionLabels, Counter>,
+    audit_failures: Counter,
 }
 
 /// Namespace and name of an API that exists. The label takes its values from custom resources only, so no
@@ -60,6 +62,11 @@ struct PepperLabels {
     pepper: String,
 }
 
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ActionLabels {
+    action: &'static str,
+}
+
 impl Metrics {
     #[must_use]
     pub fn new() -> Self {
@@ -82,9 +89,25 @@ impl Metrics {
         let pepper_keys = Family::default();
         let help = "Keys with strings in use that are recognised by a pepper, by its name";
         registry.register("pepper_keys", help, pepper_keys.clone());
+        let audit_lines = Family::default();
+        registry.register("audit_lines", "Lines of the audit log, by action", audit_lines.clone());
+        let audit_failures = Counter::default();
+        let help = "Lines of the audit log that could not be written";
+        registry.register("audit_failures", help, audit_failures.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", version);
-        Self { registry, verdicts, would_deny, duration, keys, watch_age, key_events, pepper_keys }
+        Self {
+            registry,
+            verdicts,
+            would_deny,
+            duration,
+            keys,
+            watch_age,
+            key_events,
+            pepper_keys,
+            audit_lines,
+            audit_failures,
+        }
     }
 
     /// Counts one verdict. `code` is `ALLOWED` or the code of a denial.
@@ -119,6 +142,16 @@ impl Metrics {
         self.pepper_keys.get_or_create(&PepperLabels { pepper: pepper.to_owned() }).set(count);
     }
 
+    /// Counts one line of the audit log.
+    pub fn audited(&self, action: &'static str) {
+        self.audit_lines.get_or_create(&ActionLabels { action }).inc();
+    }
+
+    /// Counts one line of the audit log that could not be written.
+    pub fn audit_failed(&self) {
+        self.audit_failures.inc();
+    }
+
     /// Everything, as [`CONTENT_TYPE`].
     ///
     /// # Errors
@@ -149,6 +182,8 @@ mod tests {
         metrics.set_keys(7);
         metrics.told("RotationDue");
         metrics.set_pepper_keys("p1", 3);
+        metrics.audited("Revoked");
+        metrics.audit_failed();
         metrics.set_watch_age("ApiKey", Duration::from_millis(1500));
         let text = metrics.encode().unwrap();
         for line in [
@@ -160,6 +195,8 @@ mod tests {
             "keyturn_index_keys 7",
             r#"keyturn_key_events_total{reason="RotationDue"} 1"#,
             r#"keyturn_pepper_keys{pepper="p1"} 3"#,
+            r#"keyturn_audit_lines_total{action="Revoked"} 1"#,
+            "keyturn_audit_failures_total 1",
             r#"keyturn_watch_age_seconds{kind="ApiKey"} 1.5"#,
             concat!("keyturn_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {

@@ -26,13 +26,16 @@ pub enum TelemetryError {
     AlreadySet(#[source] Box<dyn Error + Send + Sync>),
 }
 
+/// Target of the lines of the audit log, where they go into the log.
+pub const AUDIT_TARGET: &str = "audit";
+
 /// Sends the log of this process to standard error. `level` is a level or a list of directives as
-/// `tracing_subscriber::EnvFilter` reads them.
+/// `tracing_subscriber::EnvFilter` reads them. It silences the audit log only by naming its target.
 ///
 /// # Errors
 /// When `level` is neither, or a log was set up before.
 pub fn init(format: LogFormat, level: &str) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::builder().parse(level).map_err(|error| TelemetryError::Level(level.to_owned(), error))?;
+    let filter = filter(level).map_err(|error| TelemetryError::Level(level.to_owned(), error))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
@@ -42,6 +45,12 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), TelemetryError> {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
     .map_err(TelemetryError::AlreadySet)
+}
+
+fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    let says_audit = level.split(',').any(|directive| directive.trim().starts_with(AUDIT_TARGET));
+    let audit = if says_audit { String::new() } else { format!(",{AUDIT_TARGET}=info") };
+    EnvFilter::builder().parse(format!("{level}{audit}"))
 }
 
 /// An error and its causes in one line, the nearest first. A cause that its effect already quotes is left out.
@@ -76,6 +85,17 @@ mod tests {
         let request = Failure("sending: connection refused", Some(Box::new(refused)));
         let listing = Failure("listing apikeys", Some(Box::new(request)));
         assert_eq!(chain(&listing), "listing apikeys: sending: connection refused");
+    }
+
+    #[test]
+    fn only_its_own_directive_silences_the_audit_log() {
+        for (level, expected) in [
+            ("error", "audit=info,error"),
+            ("warn,keyturn::feed=debug", "keyturn::feed=debug,audit=info,warn"),
+            ("info,audit=off", "audit=off,info"),
+        ] {
+            assert_eq!(filter(level).unwrap().to_string(), expected);
+        }
     }
 
     #[test]

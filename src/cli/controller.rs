@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use super::options::Leading;
-use crate::controller::{self, Options, Phase};
+use crate::controller::{self, AuditLog, Options, Phase};
 use crate::metrics::Metrics;
 
 /// A controller that is not started yet.
@@ -40,8 +40,15 @@ impl Controller {
         operator_namespace: String,
         shutdown: CancellationToken,
     ) -> Result<(), Error> {
+        let audit = match self.leading.audit_file() {
+            None => AuditLog::to_log(Arc::clone(&metrics)),
+            Some(path) => {
+                let opened = AuditLog::to_file(path, Arc::clone(&metrics));
+                opened.map_err(|error| Error::AuditFile(path.to_owned(), error))?
+            }
+        };
         let (leader_lease, phase, process) = (self.leading.leader_lease, self.phase, super::process_name());
-        let options = Options { client, metrics, namespace, operator_namespace, process, leader_lease, phase };
+        let options = Options { client, metrics, namespace, operator_namespace, process, leader_lease, audit, phase };
         controller::run(options, shutdown).await.map_err(Error::Controller)
     }
 }

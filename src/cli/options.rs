@@ -1,7 +1,7 @@
 //! The command line. Every option can be set in the environment too, as `--help` says.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -116,12 +116,22 @@ pub(super) struct Common {
 }
 
 /// Options of a controller, of which one leads.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct Leading {
     /// For how long a controller leads without renewing its Lease. One that was killed is replaced after this and a
     /// tenth more, one that was told to stop at once. 2s to 1h.
     #[arg(long, env = "KEYTURN_LEADER_LEASE", value_name = "DURATION", default_value = "15s", value_parser = leader_lease)]
     pub(super) leader_lease: Duration,
+    /// Where to append the audit log, one JSON object a line [default: the log on standard error, target audit].
+    #[arg(long, env = "KEYTURN_AUDIT_FILE", value_name = "FILE")]
+    audit_file: Option<PathBuf>,
+}
+
+impl Leading {
+    /// Where to append the audit log, if not to the log. Charts set variables that are empty.
+    pub(super) fn audit_file(&self) -> Option<&Path> {
+        self.audit_file.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
 }
 
 /// Options of a process that judges keys.

@@ -2,6 +2,7 @@
 //! nothing is left to be done.
 
 mod apply;
+mod audit;
 mod build;
 mod delivery;
 mod duplicate;
@@ -25,6 +26,8 @@ use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
 use kube::{Api, Client, ResourceExt as _};
 
+use super::actors::Actors;
+use super::audit::AuditLog;
 use super::judging::Judging;
 use super::key_ref;
 use super::leader::Term;
@@ -39,6 +42,7 @@ use crate::core::policy::ObjectName;
 use crate::metrics::Metrics;
 use crate::resources::ApiKey;
 use crate::telemetry::chain;
+pub(super) use audit::Unstored;
 pub(super) use progress::Progress;
 use progress::Rests;
 
@@ -66,6 +70,10 @@ pub(super) struct Context {
     pub(super) usages: Arc<Usages>,
     pub(super) judging: Arc<Judging>,
     pub(super) progress: Progress,
+    pub(super) audit: AuditLog,
+    pub(super) actors: Arc<Actors>,
+    /// What was told of keys whose status was not written yet.
+    pub(super) unstored: Unstored,
 }
 
 impl Context {
@@ -77,7 +85,9 @@ impl Context {
     /// The key is gone.
     pub(super) fn forget(&self, namespace: &str, name: &str) {
         self.progress.forget(namespace, name);
-        self.strings.forget(&ObjectName::new(namespace, name));
+        let name = ObjectName::new(namespace, name);
+        self.strings.forget(&name);
+        self.unstored.forget(&name);
     }
 }
 

@@ -24,6 +24,12 @@ pub const STAGED_LABEL: &str = "keyturn.dev/staged";
 
 /// Annotation of an ApiKey or its Secret: number of the version whose string its reader has.
 pub const DELIVERED_ANNOTATION: &str = "keyturn.dev/delivered";
+/// Annotation of an ApiKey, written by the admission policy [`ACTOR_POLICY`]: who has last changed its spec, as
+/// `<generation>/<token>/<user name>`.
+pub const ACTOR_ANNOTATION: &str = "keyturn.dev/actor";
+/// Admission policy and its binding that write [`ACTOR_ANNOTATION`], and the ConfigMap of the operator's namespace
+/// that holds their token.
+pub const ACTOR_POLICY: &str = "keyturn-actor";
 /// Label of a Secret, `"true"`: its string may be taken over by an ApiKey of its namespace. Whoever may make
 /// ApiKeys could otherwise read any Secret by importing it.
 pub const IMPORTABLE_LABEL: &str = "keyturn.dev/importable";

@@ -1,5 +1,6 @@
 //! The controller against a real API server, in a namespace of each test's own.
 
+mod audit;
 mod duplicates;
 mod enforced;
 mod faults;

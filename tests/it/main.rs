@@ -5,6 +5,7 @@
 
 mod acceptance;
 mod architecture;
+mod audit;
 mod controller;
 mod delivery;
 mod docs;

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::apply::Error;
 use super::gather::Observed;
-use super::{Context, delivery, record};
+use super::{Context, audit, delivery, record};
 use crate::controller::post_params;
 use crate::core::lifecycle::{Cause, Event, LONGEST_WAIT, Record, Report, SecretState, State};
 use crate::resources::apikey::{ApiKeyStatus, KeyState, Revocation};
@@ -36,7 +36,7 @@ pub(super) async fn status(
 ) -> Result<(), Error> {
     let before = observed.object.status.clone().unwrap_or_default();
     let after = stored(observed, report, &before, now);
-    write(context, observed, before, after).await
+    write(context, observed, before, after, now).await
 }
 
 /// For a manifest that cannot be parsed: says so, and leaves everything else as it is.
@@ -48,15 +48,17 @@ pub(super) async fn invalid(context: &Context, observed: &mut Observed, now: Tim
     let ready = Statement { kind: READY, holds: Some(false), reason: "Rejected", message: &rejection.message };
     condition::set(&mut after.conditions, Statement::accepted(Err(rejection)), generation, now);
     condition::set(&mut after.conditions, ready, generation, now);
-    write(context, observed, before, after).await
+    write(context, observed, before, after, now).await
 }
 
 async fn write(
     context: &Context,
     observed: &mut Observed,
     before: ApiKeyStatus,
-    after: ApiKeyStatus,
+    mut after: ApiKeyStatus,
+    now: Timestamp,
 ) -> Result<(), Error> {
+    audit::tell(context, &observed.object, &before, &mut after, now).await;
     // Compared as stored: instants there are whole seconds.
     if serde_json::to_value(&before).ok() == serde_json::to_value(&after).ok() {
         return Ok(());
@@ -67,6 +69,7 @@ async fn write(
     object.status = Some(after);
     let written = context.api_of(&object).replace_status(&object.name_any(), &post_params(), &object).await;
     observed.object = written.map_err(Error::Status)?;
+    context.unstored.stored(&observed.object);
     context.progress.wrote(observed);
     for (type_, reason, message) in news {
         emit(context, observed, type_, &reason, message).await;
@@ -144,6 +147,7 @@ fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Time
         }),
         conditions: before.conditions.clone(),
         history: before.history.clone(),
+        audited_spec: before.audited_spec.clone(),
     };
     let accepted = Statement::accepted(report.accepted.as_ref().copied());
     let misread = delivery::misread(&observed.object, observed.own_secret());

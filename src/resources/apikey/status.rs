@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::resources::metadata::Metadata;
 use crate::resources::references::{SecretKeyRef, UsageRef};
 
 /// What became of an ApiKey.
@@ -63,6 +64,10 @@ pub struct ApiKeyStatus {
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub history: Vec<HistoryEntry>,
+    /// The spec that the history tells of last, so that the next entry can say what has changed since; large
+    /// members as their hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audited_spec: Option<Metadata>,
 }
 
 /// A key in one word.
@@ -159,6 +164,11 @@ pub struct HistoryEntry {
     /// Who.
     #[schemars(length(max = 253))]
     pub actor: String,
+    /// Policy: the API server has authenticated the actor. FieldManager: the client calls itself so. Keyturn: it was
+    /// Keyturn itself. Unknown: nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub actor_source: Option<String>,
     /// From which address, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -208,7 +218,10 @@ mod tests {
                 "type": "Ready", "status": "True", "reason": "Minted", "message": "", "observedGeneration": 3,
                 "lastTransitionTime": "2026-11-22T10:00:01Z",
             }],
-            "history": [{"at": "2026-11-22T11:00:00Z", "actor": "alice", "action": "Revoked"}],
+            "history": [{
+                "at": "2026-11-22T11:00:00Z", "actor": "alice", "actorSource": "Policy", "action": "Revoked",
+            }],
+            "auditedSpec": {"enabled": true, "tier": null},
         });
         let read: ApiKeyStatus = serde_json::from_value(written.clone()).unwrap();
         assert_eq!(serde_json::to_value(&read).unwrap(), written);

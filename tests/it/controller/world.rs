@@ -1,14 +1,14 @@
 //! A namespace with a controller at work in it, and sentences about what is there.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Secret};
-use keyturn::controller::{self, Options, Phase};
+use keyturn::controller::{self, AuditLog, Options, Phase};
 use keyturn::core::digest::Pepper;
 use keyturn::core::pepper::Peppers;
-use keyturn::metrics::Metrics;
 use keyturn::resources::apikey::{KeyState, VersionState};
 use keyturn::resources::names::LEADER_LEASE;
 use keyturn::resources::{ApiKey, ApiKeyTier, ApiKeyUsage, ProtectedApi, pepper};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::cluster::Namespace;
 use crate::support::events::event;
+use crate::support::process::scratch;
 use crate::support::wait::eventually;
 
 /// For how long a controller leads without renewing its Lease.
@@ -29,6 +30,7 @@ const LEADER_LEASE_DURATION: Duration = Duration::from_secs(2);
 pub(super) struct World {
     namespace: Namespace,
     controller: Option<Controller>,
+    audit_log: PathBuf,
 }
 
 struct Controller {
@@ -46,7 +48,7 @@ impl World {
 
     /// With a ProtectedApi `transcripts` and nobody at work.
     pub(super) async fn without_controller() -> Self {
-        let world = Self { namespace: Namespace::create().await, controller: None };
+        let world = Self { namespace: Namespace::create().await, controller: None, audit_log: scratch("audit.log") };
         world.create_api().await;
         world
     }
@@ -74,7 +76,8 @@ impl World {
         let (phase, mut reached) = watch::channel(Phase::default());
         let options = Options {
             client,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::default(),
+            audit: self.audit_log(),
             namespace: Some(self.namespace.name().to_owned()),
             operator_namespace: self.namespace.name().to_owned(),
             process: "test".to_owned(),
@@ -108,7 +111,8 @@ impl World {
     pub(super) async fn try_controller(&self) -> Result<(), controller::Error> {
         let options = Options {
             client: self.namespace.client().clone(),
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::default(),
+            audit: self.audit_log(),
             namespace: Some(self.namespace.name().to_owned()),
             operator_namespace: self.namespace.name().to_owned(),
             process: "test".to_owned(),
@@ -116,6 +120,16 @@ impl World {
             phase: watch::Sender::default(),
         };
         controller::run(options, CancellationToken::new()).await
+    }
+
+    fn audit_log(&self) -> AuditLog {
+        AuditLog::to_file(&self.audit_log, Arc::default()).expect("the file can be written")
+    }
+
+    /// Every line of the audit log of all controllers so far.
+    pub(super) fn audited(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.audit_log).expect("there is an audit log");
+        text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
     }
 
     pub(super) fn namespace(&self) -> &Namespace {
