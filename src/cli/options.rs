@@ -1,5 +1,6 @@
 //! The command line. Every option can be set in the environment too, as `--help` says.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -124,13 +125,13 @@ pub(super) struct Leading {
     pub(super) leader_lease: Duration,
     /// Where to append the audit log, one JSON object a line [default: the log on standard error, target audit].
     #[arg(long, env = "KEYTURN_AUDIT_FILE", value_name = "FILE")]
-    audit_file: Option<PathBuf>,
+    audit_file: Option<OsString>,
 }
 
 impl Leading {
     /// Where to append the audit log, if not to the log. Charts set variables that are empty.
     pub(super) fn audit_file(&self) -> Option<&Path> {
-        self.audit_file.as_deref().filter(|path| !path.as_os_str().is_empty())
+        self.audit_file.as_deref().filter(|path| !path.is_empty()).map(Path::new)
     }
 }
 
@@ -263,6 +264,15 @@ mod tests {
         let Role::Verifier { common, judging } = cli.role else { panic!("{:?}", cli.role) };
         assert_eq!(common.namespace(), None);
         assert_eq!(judging.max_staleness, Duration::from_mins(15));
+    }
+
+    #[test]
+    fn an_empty_audit_file_is_none() {
+        for (option, expected) in [("--audit-file=", None), ("--audit-file=/a", Some("/a"))] {
+            let cli = Cli::try_parse_from(["keyturn", "all", option]).unwrap();
+            let Role::All { leading, .. } = cli.role else { panic!("{:?}", cli.role) };
+            assert_eq!(leading.audit_file(), expected.map(Path::new));
+        }
     }
 
     #[test]

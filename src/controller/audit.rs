@@ -95,3 +95,41 @@ impl AuditLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::core::audit::{Action, Actor, Change, Subject};
+    use crate::entropy::nonce;
+
+    const KEY: Subjected<'_> = Subjected { namespace: "team-a", name: "ci", uid: "u1", id: None };
+
+    /// More than a pipe takes.
+    fn large() -> Entry {
+        let detail = Some("x".repeat(1 << 20));
+        let change = Change { action: Action::Minted, subject: Subject::Version(1), detail, fields: vec![] };
+        Entry { at: Timestamp::UNIX_EPOCH, actor: Actor::keyturn(), change }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_blocks_holds_nobody_up_for_long_and_what_it_misses_is_counted() {
+        let pipe = std::env::temp_dir().join(format!("keyturn-audit-{}", nonce(8).unwrap()));
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let metrics = Arc::new(Metrics::new());
+        let log = AuditLog::to_file(&pipe, Arc::clone(&metrics)).unwrap();
+        // Nobody reads it, so this would take for ever.
+        log.write(KEY, &large()).await;
+        let small = audit::deleted(Timestamp::UNIX_EPOCH);
+        for _ in 0..=file::QUEUE {
+            drop(log.begin(KEY, &small));
+        }
+        log.flush().await;
+        let text = metrics.encode().unwrap();
+        assert!(!text.contains("keyturn_audit_failures_total 0\n"), "{text}");
+        std::fs::remove_file(&pipe).unwrap();
+    }
+}

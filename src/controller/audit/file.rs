@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::telemetry::chain;
 
 /// Lines that may wait to be written; more are given up, and told of.
-const QUEUE: usize = 1024;
+pub(super) const QUEUE: usize = 1024;
 
 /// Hands lines to the thread that writes them. The thread ends with the last of these.
 #[derive(Clone, Debug)]
