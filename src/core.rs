@@ -27,4 +27,5 @@ pub mod route;
 pub mod scope;
 pub mod selector;
 pub mod source;
+pub mod usage;
 pub mod verdict;

@@ -6,15 +6,18 @@
 //!              ├─────► index         API by name, key by digest; read without a lock
 //!              │         └─► entry ─► terms    what many keys share: API, tier, scopes, limits
 //!              │
-//!              └─────► limits        counters of one key under one short lock
+//!              └─────► counters      limits and usage of one key under one short lock
+//!                        └─► used    which keys' usage waits to be written down
 //! ```
 
+pub mod counters;
 pub mod engine;
 pub mod entry;
 pub mod gate;
 pub mod index;
 pub mod limits;
 pub mod request;
+pub mod used;
 
 mod credentials;
 mod holders;

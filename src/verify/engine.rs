@@ -1,6 +1,6 @@
 //! The judgement: a chain of checks of which the first that fails decides, and nothing after it is charged.
 //!
-//! Judging does no I/O, takes no lock but the limits' of the one key, and allocates nothing when it lets a
+//! Judging does no I/O, takes no lock but that of the one key's counters, and allocates nothing when it lets a
 //! request pass (but for paths with more than three parameters, where the router has to go back, and for a key that
 //! stands percent-encoded in the query).
 
@@ -22,6 +22,7 @@ use crate::core::path;
 use crate::core::pepper::Peppers;
 use crate::core::policy::{Api, Mode, Preflight, Unmatched};
 use crate::core::route::Route;
+use crate::core::usage::LastUse;
 use crate::core::verdict::{Code, Denial, LimitState};
 
 /// Units that a request costs.
@@ -125,17 +126,21 @@ impl Engine {
         let Some((entry, digest)) = find(presented.bytes()) else {
             return Err(Denial::new(Code::Unauthorized, "no key of this API has this string"));
         };
+        let version = entry.version(&digest).unwrap_or_default();
         let presented = Use {
             entry: &entry,
             digest: &digest,
+            version,
             api,
             original: &original,
             headers: request.headers,
             matched: &matched,
             now,
         };
-        let outcome = presented.check_and_charge(&mut verdict.limit);
-        let version = entry.version(&digest).unwrap_or_default();
+        let (outcome, first_use) = presented.check_and_charge(&mut verdict.limit);
+        if first_use {
+            self.index.used().enter(Arc::clone(&entry), monotonic);
+        }
         verdict.identity = Some(Identity { entry, version });
         outcome
     }
@@ -151,6 +156,13 @@ enum Matched<'a> {
 }
 
 impl Matched<'_> {
+    fn route(&self) -> Option<&Arc<Route>> {
+        match self {
+            Self::Route(route) => Some(route),
+            Self::Anything | Self::Nothing(_) => None,
+        }
+    }
+
     fn is_public(&self) -> bool {
         matches!(self, Self::Route(route) if route.public)
     }
@@ -187,6 +199,7 @@ fn is_free_preflight<H: Headers + ?Sized>(api: &Api, original: &Original<'_>, he
 struct Use<'a, H: ?Sized> {
     entry: &'a Entry,
     digest: &'a Digest,
+    version: u32,
     api: &'a Api,
     original: &'a Original<'a>,
     headers: &'a H,
@@ -195,23 +208,35 @@ struct Use<'a, H: ?Sized> {
 }
 
 impl<H: Headers + ?Sized> Use<'_, H> {
-    /// Checks the key and its use, then charges its limits; tells how they stand in any case.
-    fn check_and_charge(&self, state: &mut Option<LimitState>) -> Result<(), Denial> {
+    /// Checks the key and its use, charges its limits, and counts what came of it; tells how the limits stand in any
+    /// case. Answers also whether this is the first use since usage was last written down.
+    fn check_and_charge(&self, state: &mut Option<LimitState>) -> (Result<(), Denial>, bool) {
         let checked = self.check();
-        let Ok(granted) = self.entry.granted() else {
-            return checked;
+        let mut counters = self.entry.counters.open();
+        let outcome = match (checked, self.entry.granted()) {
+            (Ok(()), Ok(granted)) => {
+                let charge = counters.charge(&granted.limits, self.now, COST);
+                *state = charge.closest;
+                charge.outcome.map_err(|retry_after| {
+                    let cause = "a rate limit has no room for the request";
+                    Denial { retry_after, ..Denial::new(Code::RateLimited, cause) }
+                })
+            }
+            (Err(denial), Ok(granted)) => {
+                *state = counters.look(&granted.limits, self.now);
+                Err(denial)
+            }
+            (checked, Err(_)) => checked,
         };
-        let counters = &self.entry.counters;
-        if checked.is_err() {
-            *state = counters.look(&granted.limits, self.now);
-            return checked;
-        }
-        let charge = counters.charge(&granted.limits, self.now, COST);
-        *state = charge.closest;
-        charge.outcome.map_err(|retry_after| {
-            let cause = "a rate limit has no room for the request";
-            Denial { retry_after, ..Denial::new(Code::RateLimited, cause) }
-        })
+        let first_use = counters.count(|usage| match &outcome {
+            Ok(()) => {
+                let request = LastUse { at: self.now, from: self.original.client };
+                usage.allowed(request, self.version, self.matched.route().map(|route| &route.name));
+            }
+            // In audit mode as well, where the request passes as nobody's.
+            Err(denial) => usage.denied(denial.name()),
+        });
+        (outcome, first_use)
     }
 
     /// Steps 6 to 13.

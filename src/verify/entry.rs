@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
+use super::counters::Counters;
 use super::index::{KeyRecord, KeyVersion};
-use super::limits::Counters;
 use super::terms::{Granted, Terms};
 use crate::core::acceptance::{self, Reason, Rejection};
 use crate::core::address::AddressSet;

@@ -14,10 +14,11 @@ use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
+use super::counters::Counters;
 use super::entry::{Entry, Shared};
 use super::holders::Holders;
-use super::limits::Counters;
 use super::terms::{Ask, Terms};
+use super::used::Used;
 use crate::core::acceptance::Rejection;
 use crate::core::digest::Digest;
 use crate::core::policy::{Api, Key, ObjectName, Policies};
@@ -61,6 +62,7 @@ pub struct Index {
     known: ArcSwap<Known>,
     /// ApiKeys known, with or without digests.
     count: AtomicUsize,
+    used: Used,
     /// For writers only.
     book: Mutex<Book>,
 }
@@ -126,6 +128,18 @@ impl Index {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whose usage waits to be written down.
+    #[must_use]
+    pub fn used(&self) -> &Used {
+        &self.used
+    }
+
+    /// Whether there is a key with that uid.
+    #[must_use]
+    pub fn knows(&self, uid: &str) -> bool {
+        self.write().by_uid.contains(uid)
     }
 
     /// A key has been created or changed.
@@ -535,7 +549,7 @@ mod tests {
         let charge = |expected| {
             let entry = find(&index, 1).unwrap();
             let limits = &entry.granted().unwrap().limits;
-            let remaining = entry.counters.charge(limits, at(0), 1).closest.map(|state| state.remaining);
+            let remaining = entry.counters.open().charge(limits, at(0), 1).closest.map(|state| state.remaining);
             assert_eq!(remaining, Some(expected));
         };
         charge(4);

@@ -1,8 +1,8 @@
 //! The rate limits of a key and what has been charged to them, in memory.
 //!
-//! All limits of a request are charged together or none is, under one lock that belongs to the key alone.
+//! All limits of a request are charged together or none is.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use smallvec::SmallVec;
@@ -66,10 +66,7 @@ impl Limits {
 
 /// What a key has been charged, by limit.
 #[derive(Debug)]
-pub struct Counters(Mutex<Charged>);
-
-#[derive(Debug)]
-struct Charged {
+pub(super) struct Charged {
     /// The limits that `cells` belong to, in the same order.
     limits: Arc<Limits>,
     cells: SmallVec<[Cells; 2]>,
@@ -84,38 +81,31 @@ pub struct Charge {
     pub closest: Option<LimitState>,
 }
 
-impl Counters {
-    /// Nothing charged.
-    #[must_use]
-    pub fn new(limits: Arc<Limits>) -> Self {
-        let cells = SmallVec::from_elem(Cells::default(), limits.0.len());
-        Self(Mutex::new(Charged { limits, cells }))
-    }
-
-    /// Charges `cost` to every limit, or to none.
-    #[must_use]
-    pub fn charge(&self, limits: &Arc<Limits>, now: Timestamp, cost: u32) -> Charge {
-        let mut charged = self.lock(limits);
-        Charge { outcome: charged.charge(now, cost), closest: charged.closest(now) }
-    }
-
-    /// The limit closest to exhaustion, without charging anything.
-    #[must_use]
-    pub fn look(&self, limits: &Arc<Limits>, now: Timestamp) -> Option<LimitState> {
-        self.lock(limits).closest(now)
-    }
-
-    fn lock(&self, limits: &Arc<Limits>) -> MutexGuard<'_, Charged> {
-        // Counters hold no invariant that a panic elsewhere could have broken half-way.
-        let mut charged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&charged.limits, limits) {
-            charged.lay_out(limits);
-        }
-        charged
-    }
-}
-
 impl Charged {
+    /// Nothing charged.
+    pub(super) fn new(limits: Arc<Limits>) -> Self {
+        let cells = SmallVec::from_elem(Cells::default(), limits.0.len());
+        Self { limits, cells }
+    }
+
+    /// Charges `cost` to every one of these limits, or to none.
+    pub(super) fn charge(&mut self, limits: &Arc<Limits>, now: Timestamp, cost: u32) -> Charge {
+        self.follow(limits);
+        Charge { outcome: self.try_to_charge(now, cost), closest: self.closest(now) }
+    }
+
+    /// Of these limits the one closest to exhaustion, without charging anything.
+    pub(super) fn look(&mut self, limits: &Arc<Limits>, now: Timestamp) -> Option<LimitState> {
+        self.follow(limits);
+        self.closest(now)
+    }
+
+    fn follow(&mut self, limits: &Arc<Limits>) {
+        if !Arc::ptr_eq(&self.limits, limits) {
+            self.lay_out(limits);
+        }
+    }
+
     /// Follows a change of limits: what was charged to a limit of the same name and window still counts.
     fn lay_out(&mut self, limits: &Arc<Limits>) {
         if *self.limits != **limits {
@@ -129,7 +119,7 @@ impl Charged {
         self.limits = Arc::clone(limits);
     }
 
-    fn charge(&mut self, now: Timestamp, cost: u32) -> Result<(), Option<u32>> {
+    fn try_to_charge(&mut self, now: Timestamp, cost: u32) -> Result<(), Option<u32>> {
         let mut outcome = Ok(());
         for (limit, cells) in self.limits.0.iter().zip(&self.cells) {
             if let Err(refusal) = cells.charge(limit.rule, now, cost) {
@@ -160,6 +150,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::counters::Counters;
     use super::*;
 
     fn limit(name: &str, limit: u32, seconds: u64) -> RateLimit {
@@ -186,25 +177,25 @@ mod tests {
     fn a_refused_request_charges_nothing() {
         let limits = limits(&[limit("wide", 10, 60), limit("narrow", 1, 10)]);
         let counters = Counters::new(Arc::clone(&limits));
-        assert_eq!(counters.charge(&limits, at(0), 1).outcome, Ok(()));
+        assert_eq!(counters.open().charge(&limits, at(0), 1).outcome, Ok(()));
         for _ in 0..5 {
             // The narrow one has room again when the cell after this one has begun to wane.
-            assert_eq!(counters.charge(&limits, at(0), 1).outcome, Err(Some(20)));
+            assert_eq!(counters.open().charge(&limits, at(0), 1).outcome, Err(Some(20)));
         }
-        assert_eq!(counters.charge(&limits, at(20), 1).outcome, Ok(()));
-        assert_eq!(remaining(counters.look(&limits, at(40))), Some(("narrow".into(), 1)));
+        assert_eq!(counters.open().charge(&limits, at(20), 1).outcome, Ok(()));
+        assert_eq!(remaining(counters.open().look(&limits, at(40))), Some(("narrow".into(), 1)));
         let wide = self::limits(&[limit("wide", 10, 60)]);
-        assert_eq!(remaining(counters.look(&wide, at(40))), Some(("wide".into(), 8)));
+        assert_eq!(remaining(counters.open().look(&wide, at(40))), Some(("wide".into(), 8)));
     }
 
     #[test]
     fn the_longest_wait_counts_and_the_limit_closest_to_exhaustion_is_told() {
         let limits = limits(&[limit("a", 1, 10), limit("b", 1, 60), limit("c", 9, 1)]);
         let counters = Counters::new(Arc::clone(&limits));
-        let first = counters.charge(&limits, at(0), 1);
+        let first = counters.open().charge(&limits, at(0), 1);
         let b = LimitState { name: "b".into(), limit: 1, remaining: 0, reset_after: 120, window: 60 };
         assert_eq!(first, Charge { outcome: Ok(()), closest: Some(b.clone()) });
-        let second = counters.charge(&limits, at(0), 1);
+        let second = counters.open().charge(&limits, at(0), 1);
         assert_eq!(second, Charge { outcome: Err(Some(120)), closest: Some(b) });
     }
 
@@ -212,7 +203,7 @@ mod tests {
     fn without_limits_everything_passes() {
         let limits = limits(&[]);
         let counters = Counters::new(Arc::clone(&limits));
-        assert_eq!(counters.charge(&limits, at(0), 1), Charge { outcome: Ok(()), closest: None });
+        assert_eq!(counters.open().charge(&limits, at(0), 1), Charge { outcome: Ok(()), closest: None });
     }
 
     #[test]
@@ -239,11 +230,11 @@ mod tests {
     fn what_was_charged_survives_a_change_of_limits() {
         let before = limits(&[limit("a", 10, 60), limit("b", 10, 60), limit("c", 10, 60)]);
         let counters = Counters::new(Arc::clone(&before));
-        assert_eq!(counters.charge(&before, at(0), 4).outcome, Ok(()));
+        assert_eq!(counters.open().charge(&before, at(0), 4).outcome, Ok(()));
         let raised = limits(&[limit("b", 20, 60), limit("a", 30, 60)]);
-        assert_eq!(remaining(counters.look(&raised, at(0))), Some(("b".into(), 16)));
+        assert_eq!(remaining(counters.open().look(&raised, at(0))), Some(("b".into(), 16)));
         let other_window = limits(&[limit("a", 10, 61)]);
-        assert_eq!(remaining(counters.look(&other_window, at(0))), Some(("a".into(), 10)));
+        assert_eq!(remaining(counters.open().look(&other_window, at(0))), Some(("a".into(), 10)));
     }
 
     #[test]
@@ -251,12 +242,12 @@ mod tests {
         let limits = limits(&[limit("a", 500, 3_600), limit("b", 900, 3_600)]);
         let counters = Counters::new(Arc::clone(&limits));
         let admitted: usize = std::thread::scope(|scope| {
-            let ask = || (0..250).filter(|_| counters.charge(&limits, at(0), 1).outcome.is_ok()).count();
+            let ask = || (0..250).filter(|_| counters.open().charge(&limits, at(0), 1).outcome.is_ok()).count();
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(admitted, 500);
-        assert_eq!(remaining(counters.look(&limits, at(0))), Some(("a".into(), 0)));
+        assert_eq!(remaining(counters.open().look(&limits, at(0))), Some(("a".into(), 0)));
     }
 
     proptest! {
@@ -277,12 +268,12 @@ mod tests {
                 now += step;
                 let charged: Vec<_> = apart.iter().map(|(rule, cells)| cells.charge(*rule, at(now), cost)).collect();
                 let passes = charged.iter().all(Result::is_ok);
-                prop_assert_eq!(counters.charge(&together, at(now), cost).outcome.is_ok(), passes);
+                prop_assert_eq!(counters.open().charge(&together, at(now), cost).outcome.is_ok(), passes);
                 if passes {
                     apart = apart.iter().zip(charged).map(|((rule, _), cells)| (*rule, cells.unwrap())).collect();
                 }
                 let fewest = apart.iter().map(|(rule, cells)| cells.standing(*rule, at(now)).remaining).min();
-                prop_assert_eq!(counters.look(&together, at(now)).map(|state| state.remaining), fewest);
+                prop_assert_eq!(counters.open().look(&together, at(now)).map(|state| state.remaining), fewest);
             }
         }
     }

@@ -1,0 +1,79 @@
+//! What is kept of one key from request to request, under one lock that belongs to that key alone.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use super::limits::{Charge, Charged, Limits};
+use crate::core::usage::Usage;
+use crate::core::verdict::LimitState;
+
+/// The counters of one key. They outlive every edit of it.
+#[derive(Debug)]
+pub struct Counters(Mutex<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    charged: Charged,
+    /// What was not written down yet.
+    usage: Usage,
+    /// Somebody knows that there is usage to be written down.
+    known: bool,
+}
+
+impl Counters {
+    /// Nothing charged, nothing used.
+    #[must_use]
+    pub fn new(limits: Arc<Limits>) -> Self {
+        Self(Mutex::new(Inside { charged: Charged::new(limits), usage: Usage::default(), known: false }))
+    }
+
+    /// Nobody else reads or changes them meanwhile.
+    #[must_use]
+    pub fn open(&self) -> Open<'_> {
+        // Counters hold no invariant that a panic elsewhere could have broken half-way.
+        Open(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Counters under lock.
+pub struct Open<'a>(MutexGuard<'a, Inside>);
+
+impl Open<'_> {
+    /// Charges `cost` to every limit, or to none.
+    #[must_use]
+    pub fn charge(&mut self, limits: &Arc<Limits>, now: Timestamp, cost: u32) -> Charge {
+        self.0.charged.charge(limits, now, cost)
+    }
+
+    /// The limit closest to exhaustion, without charging anything.
+    #[must_use]
+    pub fn look(&mut self, limits: &Arc<Limits>, now: Timestamp) -> Option<LimitState> {
+        self.0.charged.look(limits, now)
+    }
+
+    /// Counts a request. Answers whether somebody has to be told that there is something to be written down.
+    #[must_use]
+    pub(super) fn count(&mut self, count: impl FnOnce(&mut Usage)) -> bool {
+        count(&mut self.0.usage);
+        !std::mem::replace(&mut self.0.known, true)
+    }
+
+    /// What was not written down yet, and is now.
+    #[must_use]
+    pub(super) fn take_usage(&mut self) -> Usage {
+        self.0.usage.take()
+    }
+
+    /// It was not written down after all.
+    pub(super) fn put_back(&mut self, usage: &Usage) {
+        self.0.usage.merge(usage);
+    }
+
+    /// It was written down. Answers whether there is more by now, which nobody has to be told of.
+    #[must_use]
+    pub(super) fn settle(&mut self) -> bool {
+        self.0.known = !self.0.usage.is_empty();
+        self.0.known
+    }
+}
