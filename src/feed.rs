@@ -13,7 +13,9 @@
 //!                                              Lease ──► controller
 //! ```
 //!
-//! All of it happens under one Lease. When that or the permit is lost, nothing is answered any more, the Lease is
+//! Beside it, [`usage`] writes what keys were used for into their ApiKeyUsages.
+//!
+//! All of the above happens under one Lease. When that or the permit is lost, nothing is answered any more, the Lease is
 //! released, and everything begins anew under another one.
 
 mod apply;
@@ -21,9 +23,11 @@ mod backoff;
 mod check;
 mod convert;
 mod lease;
+mod living;
 mod pepper;
 mod permit;
 mod progress;
+mod usage;
 mod watch;
 
 use std::fmt::Debug;
@@ -41,6 +45,7 @@ use tracing::{info, warn};
 
 use crate::core::enforced::cadence::Cadence;
 use crate::core::enforced::permit::Over;
+use crate::metrics::Metrics;
 use crate::telemetry::chain;
 use crate::verify::engine::Engine;
 use crate::verify::gate::{Gate, Watched};
@@ -67,6 +72,9 @@ pub struct Options {
     /// For how long requests are answered without the API server confirming that nothing is missed; whole seconds,
     /// since `leaseDurationSeconds` is the same.
     pub max_staleness: Duration,
+    /// For how long a key's usage is collected before it is written.
+    pub usage_interval: Duration,
+    pub metrics: Arc<Metrics>,
 }
 
 /// Why nothing may be answered any more under a Lease.
@@ -151,7 +159,22 @@ impl Feed {
         let peppers = Keeper::new(secrets, self.options.max_staleness, tell);
         // Boxed: a watch with its buffers is much to carry on the stack.
         let keeping = Box::pin(stop.run_until_cancelled(peppers.keep()));
-        tokio::join!(keeping, self.keep_feeding(&peppers, &stop));
+        tokio::join!(keeping, self.keep_feeding(&peppers, &stop), self.write_usage(&stop));
+    }
+
+    /// Under whatever Lease it was counted.
+    async fn write_usage(&self, stop: &CancellationToken) {
+        let Options { client, operator_namespace, usage_interval, metrics, .. } = &self.options;
+        let (count, living) = channel::channel(None);
+        let leases: Api<Lease> = Api::namespaced(client.clone(), operator_namespace);
+        let writer = usage::Writer::new(usage::Options {
+            client: client.clone(),
+            index: Arc::clone(&self.index),
+            metrics: Arc::clone(metrics),
+            interval: *usage_interval,
+            living,
+        });
+        tokio::join!(stop.run_until_cancelled(living::follow(leases, &count)), Box::pin(writer.run(stop)));
     }
 
     async fn keep_feeding(&self, peppers: &Keeper<'_>, stop: &CancellationToken) {

@@ -28,6 +28,11 @@ pub struct Metrics {
     pepper_keys: Family<PepperLabels, Gauge>,
     audit_lines: Family<ActionLabels, Counter>,
     audit_failures: Counter,
+    expiring_keys: Family<ApiLabels, Gauge>,
+    old_versions_in_use: Family<ApiLabels, Gauge>,
+    usage_writes: Family<UsageLabels, Counter>,
+    usage_backlog: Gauge,
+    usage_age: Gauge<f64, std::sync::atomic::AtomicU64>,
 }
 
 /// Namespace and name of an API that exists. The label takes its values from custom resources only, so no
@@ -50,6 +55,30 @@ struct VerdictLabels {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct WatchLabels {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ApiLabels {
+    api: ApiLabel,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct UsageLabels {
+    outcome: UsageWrite,
+}
+
+/// What became of an attempt to write what a key was used for.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub enum UsageWrite {
+    Written,
+    /// Somebody else was faster; tried again.
+    Conflict,
+    /// The key has no ApiKeyUsage; tried again as long as there is the key.
+    Missing,
+    /// Tried again.
+    Failed,
+    /// It may be written or not, and is not written again.
+    GivenUp,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -94,6 +123,18 @@ impl Metrics {
         let audit_failures = Counter::default();
         let help = "Lines of the audit log that could not be written";
         registry.register("audit_failures", help, audit_failures.clone());
+        let expiring_keys = Family::default();
+        registry.register("expiring_keys", "Keys that expire within seven days, by API", expiring_keys.clone());
+        let old_versions_in_use = Family::default();
+        let help = "Keys with an old version that is still used shortly before it is refused, by API";
+        registry.register("old_versions_in_use", help, old_versions_in_use.clone());
+        let usage_writes = Family::default();
+        registry.register("usage_writes", "Attempts to write the usage of keys, by outcome", usage_writes.clone());
+        let usage_backlog = Gauge::default();
+        registry.register("usage_backlog", "Keys whose usage is not written yet", usage_backlog.clone());
+        let usage_age = Gauge::default();
+        let help = "For how long the oldest usage has not been written";
+        registry.register_with_unit("usage_age", help, Unit::Seconds, usage_age.clone());
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", version);
         Self {
@@ -107,6 +148,11 @@ impl Metrics {
             pepper_keys,
             audit_lines,
             audit_failures,
+            expiring_keys,
+            old_versions_in_use,
+            usage_writes,
+            usage_backlog,
+            usage_age,
         }
     }
 
@@ -152,6 +198,25 @@ impl Metrics {
         self.audit_failures.inc();
     }
 
+    /// How many keys of an API expire soon, and how many have an old version that is used shortly before its end.
+    pub fn set_notices(&self, api: ApiLabel, expiring: usize, old_in_use: usize) {
+        let labels = ApiLabels { api };
+        for (family, count) in [(&self.expiring_keys, expiring), (&self.old_versions_in_use, old_in_use)] {
+            family.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Counts one attempt to write the usage of a key.
+    pub fn usage_write(&self, outcome: UsageWrite) {
+        self.usage_writes.get_or_create(&UsageLabels { outcome }).inc();
+    }
+
+    /// How many keys' usage is not written yet, and since when the oldest.
+    pub fn set_usage_backlog(&self, keys: usize, age: Duration) {
+        self.usage_backlog.set(i64::try_from(keys).unwrap_or(i64::MAX));
+        self.usage_age.set(age.as_secs_f64());
+    }
+
     /// Everything, as [`CONTENT_TYPE`].
     ///
     /// # Errors
@@ -181,6 +246,9 @@ mod tests {
         metrics.would_deny(ApiLabel::default(), "REVOKED");
         metrics.set_keys(7);
         metrics.told("RotationDue");
+        metrics.set_notices(ApiLabel(Some(("speech".into(), "transcripts".into()))), 2, 1);
+        metrics.usage_write(UsageWrite::GivenUp);
+        metrics.set_usage_backlog(3, Duration::from_millis(2500));
         metrics.set_pepper_keys("p1", 3);
         metrics.audited("Revoked");
         metrics.audit_failed();
@@ -194,6 +262,11 @@ mod tests {
             r#"keyturn_would_deny_total{api="",code="REVOKED"} 1"#,
             "keyturn_index_keys 7",
             r#"keyturn_key_events_total{reason="RotationDue"} 1"#,
+            r#"keyturn_usage_writes_total{outcome="GivenUp"} 1"#,
+            r#"keyturn_expiring_keys{api="speech/transcripts"} 2"#,
+            r#"keyturn_old_versions_in_use{api="speech/transcripts"} 1"#,
+            "keyturn_usage_backlog 3",
+            "keyturn_usage_age_seconds 2.5",
             r#"keyturn_pepper_keys{pepper="p1"} 3"#,
             r#"keyturn_audit_lines_total{action="Revoked"} 1"#,
             "keyturn_audit_failures_total 1",

@@ -13,6 +13,7 @@ pub mod apikeyusage;
 pub mod condition;
 pub mod crds;
 pub mod duration;
+pub mod judging;
 pub mod limits;
 pub mod metadata;
 pub mod names;

@@ -145,6 +145,10 @@ pub(super) struct Judging {
     /// there is no control plane; after that, every request is refused. At least 10s.
     #[arg(long, env = "KEYTURN_MAX_STALENESS", value_name = "DURATION", default_value = "15m", value_parser = max_staleness)]
     pub(super) max_staleness: Duration,
+    /// For how long to collect what a key is used for before it is written into its ApiKeyUsage: a process that is
+    /// killed loses as much. All processes together write 20 times a second at most. At least 1s.
+    #[arg(long, env = "KEYTURN_USAGE_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = usage_interval)]
+    pub(super) usage_interval: Duration,
     /// For how long to keep serving after SIGTERM, until no proxy sends requests here any more.
     #[arg(long, env = "KEYTURN_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     pub(super) drain_delay: Duration,
@@ -221,6 +225,15 @@ fn max_staleness(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn usage_interval(text: &str) -> Result<Duration, String> {
+    match duration::parse(text).map_err(|error| error.to_string())? {
+        short if short < Duration::from_secs(1) => {
+            Err("every write is one in etcd, for each key that is in use; give at least 1s".into())
+        }
+        duration => Ok(duration),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -241,6 +254,7 @@ mod tests {
             (&["keyturn", "verifier", "--max-staleness", "1 week"], "write days (90d)"),
             (&["keyturn", "verifier", "--max-staleness", "10s500ms"], "whole seconds"),
             (&["keyturn", "verifier", "--max-staleness", "366d"], "at most 365d"),
+            (&["keyturn", "verifier", "--usage-interval", "999ms"], "at least 1s"),
             (&["keyturn", "verifier", "--auth-listen", "8080"], "invalid socket address"),
             (&["keyturn", "controller", "--leader-lease", "1s"], "at least 2s"),
             (&["keyturn", "controller", "--leader-lease", "1d"], "at most 1h"),

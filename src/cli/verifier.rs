@@ -36,13 +36,21 @@ impl Verifier {
         judging: Judging,
     ) -> Result<Self, Error> {
         let process = super::process_name();
-        let max_staleness = judging.max_staleness;
-        let options = Options { client, namespace, operator_namespace, process, max_staleness };
+        let metrics = Arc::new(Metrics::new());
+        let options = Options {
+            client,
+            namespace,
+            operator_namespace,
+            process,
+            max_staleness: judging.max_staleness,
+            usage_interval: judging.usage_interval,
+            metrics: Arc::clone(&metrics),
+        };
         let listener = listen(judging.auth_listen).await?;
         info!(address = %judging.auth_listen, "serving the auth port");
         Ok(Self {
             feed: Arc::new(Feed::new(options)),
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             listener,
             drain: Drain::default(),
             drain_delay: judging.drain_delay,

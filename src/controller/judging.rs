@@ -18,8 +18,9 @@ use tracing::{info, warn};
 
 use super::KeyRef;
 use crate::clock::since_boot;
-use crate::core::enforced::judgement::{self, Expendable, Judgement, List, Processes};
-use crate::resources::names::{APPLIED_ANNOTATION, JUDGING_LABEL};
+use crate::core::enforced::judgement::{Expendable, Judgement, Processes};
+use crate::resources::judging;
+use crate::resources::names::JUDGING_LABEL;
 use crate::telemetry::chain;
 
 /// How often Leases that stand for nobody any more are looked for.
@@ -105,9 +106,7 @@ impl Judging {
         let begun = since_boot();
         // No resourceVersion: the answer is as of now, never from a cache that lags.
         let leases = self.leases.list(&ListParams::default().labels(JUDGING_LABEL)).await?;
-        let version = leases.metadata.resource_version.as_deref().and_then(|version| version.parse().ok());
-        let leases = leases.items.iter().map(|lease| (lease.name_any().into(), seen(lease))).collect();
-        self.processes().listed(List { begun, version, leases }, since_boot());
+        self.processes().listed(judging::list(&leases, begun), since_boot());
         *listed = Some(begun);
         Ok(begun)
     }
@@ -134,9 +133,11 @@ impl Judging {
                 self.read.send_replace(true);
             }
             watcher::Event::InitApply(lease) | watcher::Event::Apply(lease) => {
-                self.processes().saw(lease.name_any().into(), seen(&lease), now);
+                self.processes().saw(lease.name_any().into(), judging::read(&lease), now);
             }
-            watcher::Event::Delete(lease) => self.processes().saw_vanish(&lease.name_any(), &seen(&lease), now),
+            watcher::Event::Delete(lease) => {
+                self.processes().saw_vanish(&lease.name_any(), &judging::read(&lease), now);
+            }
         }
     }
 
@@ -180,20 +181,6 @@ impl Judging {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(error) => Err(error),
         }
-    }
-}
-
-/// What a Lease says.
-fn seen(lease: &Lease) -> judgement::Lease {
-    let spec = lease.spec.as_ref();
-    let holder = spec.and_then(|spec| spec.holder_identity.as_deref());
-    let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
-    judgement::Lease {
-        uid: lease.metadata.uid.as_deref().unwrap_or_default().into(),
-        version: lease.resource_version().and_then(|version| version.parse().ok()),
-        held: holder.is_some_and(|holder| !holder.is_empty()),
-        applied: lease.annotations().get(APPLIED_ANNOTATION).and_then(|applied| applied.parse().ok()),
-        duration: seconds.map(Duration::from_secs),
     }
 }
 
@@ -242,6 +229,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::resources::names::APPLIED_ANNOTATION;
 
     fn leases(applied: &str) -> Vec<u8> {
         let lease = json!({

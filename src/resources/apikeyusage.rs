@@ -1,5 +1,7 @@
 //! An ApiKeyUsage: what was reserved and used. Written by Keyturn alone.
 
+mod merge;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

@@ -17,4 +17,5 @@ mod resource_access;
 mod resources;
 mod support;
 mod tenancy;
+mod usage;
 mod verifier;

@@ -40,7 +40,7 @@ fn tenants_write_no_status_and_see_no_usage() {
 }
 
 #[test]
-fn a_verifier_reads_one_secret_and_writes_nothing_but_leases() {
+fn a_verifier_reads_one_secret_and_writes_nothing_but_leases_and_usage() {
     let rights = rights("verifier.yaml");
     let about_secrets: Vec<&String> = rights.iter().filter(|right| right.contains("secrets")).collect();
     assert_eq!(
@@ -49,5 +49,5 @@ fn a_verifier_reads_one_secret_and_writes_nothing_but_leases() {
     );
     let reads = |right: &str| ["get ", "list ", "watch "].iter().any(|verb| right.starts_with(verb));
     let writes: Vec<&String> = rights.iter().filter(|right| !reads(right)).collect();
-    assert_eq!(writes, ["create leases", "update leases"]);
+    assert_eq!(writes, ["update apikeyusages/status", "create leases", "update leases"]);
 }

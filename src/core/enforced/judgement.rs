@@ -169,9 +169,20 @@ impl Processes {
     /// is frozen.
     #[must_use]
     pub fn living_have_applied(&self, version: u64, now: Duration) -> bool {
-        let is_living =
-            |process: &&Process| process.lease.held && !process.vanished && now.saturating_sub(process.since) < LIVING;
-        self.0.values().filter(is_living).all(|process| process.lease.applied >= Some(version))
+        self.living(now).all(|process| process.lease.applied >= Some(version))
+    }
+
+    /// How many processes live, as far as has been heard.
+    #[must_use]
+    pub fn count_living(&self, now: Duration) -> usize {
+        self.living(now).count()
+    }
+
+    fn living(&self, now: Duration) -> impl Iterator<Item = &Process> {
+        let is_living = move |process: &&Process| {
+            process.lease.held && !process.vanished && now.saturating_sub(process.since) < LIVING
+        };
+        self.0.values().filter(is_living)
     }
 
     /// Leases that stand for nobody any more, as of the begin of the last list.

@@ -167,3 +167,13 @@ fn rotation_waits_for_the_living_only() {
     processes.saw_vanish("a", &lease(3, 5), at(42));
     assert!(processes.living_have_applied(7, at(43)));
 }
+
+#[test]
+fn those_live_that_hold_a_lease_which_has_changed_lately() {
+    let mut processes = known(&[("a", lease(1, 6)), ("b", released(2)), ("c", lease(3, 5))]);
+    assert_eq!(processes.count_living(at(39)), 2);
+    processes.saw("c".into(), lease(4, 5), at(30));
+    assert_eq!(processes.count_living(at(40)), 1, "nothing was heard of a");
+    processes.saw_vanish("c", &lease(4, 5), at(41));
+    assert_eq!(processes.count_living(at(41)), 0);
+}
