@@ -18,6 +18,7 @@ mod apikey;
 mod audit;
 mod judging;
 mod leader;
+mod notices;
 mod pepper;
 mod peppers;
 mod policies;
@@ -169,6 +170,8 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(following));
     let actors = Arc::new(Actors::new(client, operator_namespace));
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(Arc::clone(&actors).follow()));
+    let counting = notices::count(store.clone(), Arc::clone(metrics));
+    tasks.spawn(shutdown.clone().run_until_cancelled_owned(counting));
     tasks.close();
 
     let reporter = Reporter { controller: "keyturn".into(), instance: None };

@@ -71,6 +71,7 @@ pub(crate) fn world<'a>(key: &'a Key, acceptance: &'a Result<Accepted, Rejection
         lost_pepper: None,
         staged: Vec::new(),
         usage: UsageObject { found: Some("usage".into()), ..UsageObject::default() },
+        last_uses: Vec::new(),
         sealed: None,
         obstacle: None,
         acknowledged: Vec::new(),

@@ -10,6 +10,7 @@
 
 mod delivery;
 mod first;
+mod notice;
 mod outcome;
 mod revocation;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use super::policy::{Delivery, Key, RotationRequest};
 use super::rotation::{self, Version, VersionState};
 use super::source::Source;
 pub use first::IMPORTED;
+pub use notice::{EXPIRY_NOTICE, Notices, concerns_last_use};
 pub use outcome::{Cause, Event, Plan, Report, SecretState, State, Step};
 pub use world::{
     Minted, MovedSecret, Obstacle, Record, Redigested, Restored, Revocation, SealedString, Secret, StagedSecret,
@@ -44,7 +46,8 @@ const UNWATCHED_POLL: Duration = Duration::from_secs(30);
 /// Decides what is to be done next.
 #[must_use]
 pub fn plan(world: &World<'_>, now: Timestamp) -> Plan {
-    let step = usage::name(world, next_step(world, now));
+    let step = next_step(world, now).or_else(|| notice::tell(world, now));
+    let step = usage::name(world, step);
     // What a status write reports is the world as it is once written.
     let record = match &step {
         Some(Step::Record { record, .. }) => record,
@@ -417,6 +420,7 @@ fn next_look(world: &World<'_>, record: &Record, now: Timestamp) -> Option<Times
     let taken = alive.is_some() && needs_taken_name(world, now);
     let waits = |rejection: &Rejection| matches!(rejection.reason, Reason::SourceNotFound | Reason::DuplicateKey);
     let unwatched = taken || world.acceptance.as_ref().is_err_and(waits);
+    let notices = notice::next_looks(world, record).filter(|_| !revocation::is_revoked(world));
     let instants = [
         record.versions.next_grace_end(),
         delivery::next_end(record),
@@ -425,5 +429,5 @@ fn next_look(world: &World<'_>, record: &Record, now: Timestamp) -> Option<Times
         alive.and_then(|accepted| rotation_due(world.key, accepted, record)),
         unwatched.then(|| rotation::after(now, UNWATCHED_POLL)),
     ];
-    instants.into_iter().flatten().filter(|at| *at > now).min()
+    instants.into_iter().flatten().chain(notices).filter(|at| *at > now).min()
 }

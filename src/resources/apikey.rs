@@ -17,7 +17,10 @@ pub use credits::{Credits, Refill, RefillInterval};
 pub use resource::ResourceAccess;
 pub use secret::{Delivery, SecretTemplate, SecretType};
 pub use source::{DigestAlgorithm, Source, SourceDigest};
-pub use status::{ApiKeyStatus, HistoryEntry, KeyState, Revocation, VersionDelivery, VersionState, VersionStatus};
+pub use status::{
+    ApiKeyStatus, HistoryEntry, KeyState, Notices, OldVersionNotice, Revocation, VersionDelivery, VersionState,
+    VersionStatus,
+};
 
 use super::limits::{Quota, RateLimit};
 use super::metadata::Metadata;

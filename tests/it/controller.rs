@@ -8,6 +8,7 @@ mod import;
 mod judge;
 mod lifecycle;
 mod mistakes;
+mod notices;
 mod peppers;
 mod restore;
 mod rotation;

@@ -19,6 +19,7 @@ use crate::core::lifecycle::{
 use crate::core::policy::{Key, Policies};
 use crate::core::rotation::{Version, VersionState};
 use crate::core::source::Source;
+use crate::core::usage::VersionUse;
 use crate::entropy::{self, EntropyError};
 use crate::resources::ApiKey;
 use crate::resources::names::staged_secret;
@@ -66,6 +67,7 @@ pub(super) struct Observed {
     pub(super) staged: Vec<HeldStaged>,
     /// Uid of the ApiKeyUsage that is there.
     pub(super) usage: Option<Arc<str>>,
+    pub(super) last_uses: Vec<VersionUse>,
     /// What this very run has sealed.
     pub(super) sealed: Option<SealedString>,
     obstacle: Option<Obstacle>,
@@ -94,6 +96,7 @@ pub(super) async fn gather(context: &Context, object: &ApiKey) -> Result<Observe
         moved: Vec::new(),
         staged: Vec::new(),
         usage: None,
+        last_uses: Vec::new(),
         sealed: None,
         obstacle: key.as_ref().ok().and_then(|key| delivery::obstacle(object, key.delivery)),
         reversible_revocation: key.as_ref().is_ok_and(|key| is_reversible(key, &revision.policies)),
@@ -124,6 +127,9 @@ pub(super) async fn gather(context: &Context, object: &ApiKey) -> Result<Observe
         staged_names.dedup();
     }
     observed.usage = usage::find(context, &observed).await.map_err(Error::Usage)?;
+    if lifecycle::concerns_last_use(&observed.record, clock::now()) {
+        observed.last_uses = usage::last_uses(context, &observed).await.map_err(Error::Usage)?;
+    }
     observed.secret = read(&secrets, &name).await?;
     for name in moved_names {
         if let Some(secret) = read(&secrets, &name).await?
@@ -227,6 +233,7 @@ impl Observed {
             redigested: self.redigested(key),
             lost_pepper: self.lost_pepper(),
             usage: usage::look(self),
+            last_uses: self.last_uses.clone(),
             sealed: self.sealed.clone(),
             obstacle: self.obstacle.clone(),
             acknowledged: delivery::acknowledged(&self.object, self.own_secret()),

@@ -138,6 +138,7 @@ fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Time
             .secret_name
             .as_deref()
             .map(|name| SecretKeyRef { name: name.to_owned(), key: observed.object.spec.secret.key.clone() }),
+        notices: record::stored_notices(&record.notices),
         revocation: record
             .revocation
             .map(|revocation| Revocation { at: Time(revocation.at), reversible: revocation.reversible }),
@@ -274,6 +275,16 @@ pub(super) async fn event(context: &Context, observed: &Observed, event: Option<
         Some(Event::Reinstated) => {
             (Normal, "Reinstated", "the key is revoked no more; the same string is let in again".to_owned())
         }
+        Some(Event::ExpiresSoon { at }) => {
+            (Warning, "ExpiresSoon", format!("the key expires at {at}; set a later spec.expiresAt if it is to live on"))
+        }
+        Some(Event::OldVersionInUse { number, last, end }) => (
+            Warning,
+            "OldVersionInUse",
+            format!(
+                "version {number} is still in use, the last time at {last}, and refused from {end} on; let whoever uses it read the current string"
+            ),
+        ),
     };
     emit(context, observed, type_, reason, note).await;
 }

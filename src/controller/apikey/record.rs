@@ -6,9 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::core::digest::Digest;
 use crate::core::handover::Handover;
-use crate::core::lifecycle::{Record, Revocation};
+use crate::core::lifecycle::{Notices, Record, Revocation};
 use crate::core::rotation::{Version, VersionState, Versions};
-use crate::resources::apikey::{self, ApiKeyStatus, VersionDelivery, VersionStatus};
+use crate::core::usage::VersionUse;
+use crate::resources::apikey::{self, ApiKeyStatus, OldVersionNotice, VersionDelivery, VersionStatus};
 
 /// The status holds something that nobody but Keyturn writes, and that Keyturn does not write.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,7 @@ pub(super) fn read(status: Option<&ApiKeyStatus>) -> Result<Record, DigestError>
         revocation: status.revocation.as_ref().map(|it| Revocation { at: it.at.0, reversible: it.reversible }),
         secret_name: status.secret_ref.as_ref().map(|secret| secret.name.as_str().into()),
         usage: status.usage.as_ref().map(|usage| usage.uid.as_str().into()),
+        notices: notices(status.notices.as_ref()),
     })
 }
 
@@ -63,6 +65,20 @@ fn handover(stored: &VersionStatus) -> Option<Handover> {
             Handover::Sealed { text: text.as_str().into(), until: until.unwrap_or(stored.minted_at.0) }
         }
     })
+}
+
+fn notices(stored: Option<&apikey::Notices>) -> Notices {
+    let Some(stored) = stored else { return Notices::default() };
+    let told = |version: &OldVersionNotice| VersionUse { number: version.number, at: version.last_used_at.0 };
+    Notices { expiry: stored.expires_at.as_ref().map(|at| at.0), uses: stored.old_versions.iter().map(told).collect() }
+}
+
+/// As they are stored.
+pub(super) fn stored_notices(notices: &Notices) -> Option<apikey::Notices> {
+    let told = |last: &VersionUse| OldVersionNotice { number: last.number, last_used_at: Time(last.at) };
+    let stored =
+        apikey::Notices { expires_at: notices.expiry.map(Time), old_versions: notices.uses.iter().map(told).collect() };
+    (stored != apikey::Notices::default()).then_some(stored)
 }
 
 /// As it is stored.

@@ -10,7 +10,8 @@ use super::gather::Observed;
 use super::{Context, build};
 use crate::controller::post_params;
 use crate::core::lifecycle::UsageObject;
-use crate::resources::apikeyusage::{ApiKeyUsage, ApiKeyUsageSpec};
+use crate::core::usage::VersionUse;
+use crate::resources::apikeyusage::{ApiKeyUsage, ApiKeyUsageSpec, VersionUsage};
 use crate::resources::names::{MANAGED_BY, MANAGED_BY_LABEL, RESET_USAGE_ANNOTATION, usage_of_key};
 
 /// The uid of the one that is there.
@@ -26,6 +27,16 @@ pub(super) async fn find(context: &Context, observed: &Observed) -> Result<Optio
 async fn read(context: &Context, observed: &Observed) -> Result<Option<Arc<str>>, kube::Error> {
     let found = usages(context, observed).get_metadata_opt(&name(observed)).await?;
     Ok(found.and_then(|found: PartialObjectMeta<ApiKeyUsage>| found.uid()).map(Arc::from))
+}
+
+/// When each version was used last, as far as verifiers have written it.
+pub(super) async fn last_uses(context: &Context, observed: &Observed) -> Result<Vec<VersionUse>, kube::Error> {
+    let found = usages(context, observed).get_opt(&name(observed)).await?;
+    let usage = found.and_then(|found| found.status?.usage);
+    let versions = usage.iter().flat_map(|usage| &usage.versions);
+    let last =
+        |version: &VersionUsage| Some(VersionUse { number: version.number, at: version.last_used_at.as_ref()?.0 });
+    Ok(versions.filter_map(last).collect())
 }
 
 /// What decisions rest on.

@@ -98,6 +98,16 @@ pub enum Event {
     },
     /// A reversible revocation was taken back.
     Reinstated,
+    /// The key expires at that instant, less than [`super::EXPIRY_NOTICE`] from now.
+    ExpiresSoon {
+        at: Timestamp,
+    },
+    /// A superseded version was used at `last`, shortly before `end`, from which on it is refused.
+    OldVersionInUse {
+        number: u32,
+        last: Timestamp,
+        end: Timestamp,
+    },
 }
 
 /// Why a version is superseded.

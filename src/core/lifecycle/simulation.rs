@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::super::digest::{Digest, Pepper};
 use super::super::fixtures;
 use super::super::policy::{Policies, RotationRequest};
+use super::super::usage::VersionUse;
 use super::*;
 
 const DAY: u64 = 86_400;
@@ -54,6 +55,8 @@ enum Action {
     LoseSecret,
     LoseStaged,
     LoseUsage,
+    /// The newest version but so many is used.
+    Use(u32),
     TakeName(bool),
     /// All is lost and comes back from a backup: manifests without status, Secrets without owners.
     Restore,
@@ -99,6 +102,7 @@ fn actions() -> impl Strategy<Value = Action> {
         1 => Just(Action::LoseSecret),
         1 => Just(Action::LoseStaged),
         1 => Just(Action::LoseUsage),
+        2 => (0..3_u32).prop_map(Action::Use),
         1 => any::<bool>().prop_map(Action::TakeName),
         1 => Just(Action::Restore),
     ]
@@ -146,6 +150,7 @@ struct Simulation {
     /// Which of the ApiKeyUsages that were ever made is there.
     usage: Option<u32>,
     usages: u32,
+    last_uses: Vec<VersionUse>,
     /// The number in the Secret that came back from a backup, until the key owns it again.
     orphan: Option<u32>,
     minted: u32,
@@ -178,6 +183,7 @@ impl Simulation {
             staged: BTreeMap::new(),
             usage: None,
             usages: 0,
+            last_uses: Vec::new(),
             orphan: None,
             minted: 0,
             verifiers: Vec::new(),
@@ -228,6 +234,11 @@ impl Simulation {
                 self.staged.clear();
             }
             Action::LoseUsage => self.usage = None,
+            Action::Use(but) => {
+                let number = self.record.versions.next_number().saturating_sub(1 + but);
+                self.last_uses.retain(|last| last.number != number);
+                self.last_uses.push(VersionUse { number, at: self.now });
+            }
             Action::Restore => self.restore(),
             Action::TakeName(taken) => {
                 let free = !self.secrets.contains_key(&self.key.secret_name);
@@ -379,6 +390,7 @@ impl Simulation {
             moved_secrets: moved.collect(),
             staged: staged.collect(),
             usage: UsageObject { found: self.usage_uid(), ..UsageObject::default() },
+            last_uses: self.last_uses.clone(),
             sealed: fresh.sealed.clone(),
             obstacle: (self.key.delivery.is_sealed() && self.seal_to_spoilt)
                 .then(|| Obstacle { reason: "SealToInvalid", message: String::new() }),

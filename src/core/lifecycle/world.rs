@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::notice::Notices;
 use crate::core::acceptance::{Accepted, Rejection};
 use crate::core::digest::Digest;
 use crate::core::policy::Key;
 use crate::core::rotation::{Version, VersionState, Versions};
+use crate::core::usage::VersionUse;
 
 /// Everything that the next step depends on.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct World<'a> {
     pub staged: Vec<StagedSecret>,
     /// The ApiKeyUsage of this key.
     pub usage: UsageObject,
+    /// When versions were used last, where [`super::concerns_last_use`] says that it matters.
+    pub last_uses: Vec<VersionUse>,
     /// What this very run has sealed, which is stored nowhere yet.
     pub sealed: Option<SealedString>,
     /// Why no string can be handed out as the manifest says.
@@ -59,6 +63,7 @@ pub struct Record {
     pub secret_name: Option<Arc<str>>,
     /// Uid of the ApiKeyUsage; its name follows from the key's uid.
     pub usage: Option<Arc<str>>,
+    pub notices: Notices,
 }
 
 /// What is known of the object that counts for a key.

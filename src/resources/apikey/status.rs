@@ -51,6 +51,9 @@ pub struct ApiKeyStatus {
     /// The ApiKeyUsage that counts for this key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageRef>,
+    /// What events have told of already, so that they tell it once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notices: Option<Notices>,
     /// That and when the key was revoked. Once it says that it is not reversible, it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<Revocation>,
@@ -68,6 +71,31 @@ pub struct ApiKeyStatus {
     /// members as their hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audited_spec: Option<Metadata>,
+}
+
+/// What events have told of.
+#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notices {
+    /// The expiry that ExpiresSoon was about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+    /// The versions that OldVersionInUse was about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["number".into()]))]
+    pub old_versions: Vec<OldVersionNotice>,
+}
+
+/// An old version of which was told that it is still in use.
+#[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OldVersionNotice {
+    /// Number of the version.
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub number: u32,
+    /// The last use that was told.
+    pub last_used_at: Time,
 }
 
 /// A key in one word.
@@ -213,6 +241,10 @@ mod tests {
             "expiresAt": "2027-11-22T00:00:00Z",
             "secretRef": {"name": "ci-runner", "key": "api-key"},
             "usage": {"name": "key-u1", "uid": "u2"},
+            "notices": {
+                "expiresAt": "2027-11-22T00:00:00Z",
+                "oldVersions": [{"number": 1, "lastUsedAt": "2026-11-23T09:00:00Z"}],
+            },
             "revocation": {"at": "2026-11-22T11:00:00Z", "reversible": false},
             "conditions": [{
                 "type": "Ready", "status": "True", "reason": "Minted", "message": "", "observedGeneration": 3,
