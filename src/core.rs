@@ -12,6 +12,7 @@ pub(crate) mod fixtures;
 pub mod glob;
 pub mod grant;
 pub mod handover;
+pub mod instant;
 pub mod key;
 pub mod leadership;
 pub mod lifecycle;

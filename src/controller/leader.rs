@@ -4,7 +4,6 @@
 //! does not rest on it: every write carries the version that it is based on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::{Timestamp, Unit};
@@ -16,28 +15,24 @@ use tracing::{info, warn};
 
 use super::post_params;
 use crate::clock::{now, since_boot};
+use crate::core::instant::AtomicInstant;
 use crate::core::leadership::{self, Candidate, Step};
 use crate::resources::names::{LEADER_LEASE, MANAGED_BY, MANAGED_BY_LABEL};
 use crate::telemetry::chain;
 
 /// Until when this process leads, for those who work in its name.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Term(Arc<AtomicU64>);
+pub(super) struct Term(Arc<AtomicInstant>);
 
 impl Term {
     /// Whether it leads now. Asked before every step: a process that was paused must not go on.
     pub(super) fn holds(&self, now: Duration) -> bool {
-        nanos(now) < self.0.load(Ordering::Acquire)
+        self.0.is_after(now)
     }
 
     fn set(&self, until: Option<Duration>) {
-        self.0.store(until.map_or(0, nanos), Ordering::Release);
+        self.0.store(until);
     }
-}
-
-/// Nanoseconds since boot; 64 bits of them are centuries.
-fn nanos(at: Duration) -> u64 {
-    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The Lease could not be read or written.

@@ -1,8 +1,10 @@
 //! Whether anything may be said at all: this process holds a permit (`core::enforced::permit`), and every other
 //! kind has been listed and heard of lately. What is known of ApiKeys is as fresh as the permit says.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::core::enforced::permit::is_fresh;
+use crate::core::instant::AtomicInstant;
 
 /// A kind of object that judging depends on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,19 +40,19 @@ impl Watched {
 #[derive(Debug)]
 pub struct Gate {
     max_staleness: Duration,
-    /// Nanoseconds at which the permit lapses; 0: there is none.
-    permit: AtomicU64,
+    /// When it lapses.
+    permit: AtomicInstant,
     /// A kind that nothing depends on here.
     unwatched: Option<Watched>,
-    /// By kind: one more than the nanoseconds at which it was last heard of; 0: not listed yet.
-    heard: [AtomicU64; Watched::ALL.len()],
+    /// By kind, when it was last heard of; none: not listed yet.
+    heard: [AtomicInstant; Watched::ALL.len()],
 }
 
 impl Gate {
     /// A closed gate. A kind may be silent for `max_staleness`.
     #[must_use]
     pub fn new(max_staleness: Duration) -> Self {
-        Self { max_staleness, permit: AtomicU64::new(0), unwatched: None, heard: Default::default() }
+        Self { max_staleness, permit: AtomicInstant::default(), unwatched: None, heard: Default::default() }
     }
 
     /// The gate that opens without having heard of that kind.
@@ -61,35 +63,35 @@ impl Gate {
 
     /// Requests may be judged until this instant.
     pub fn permit(&self, until: Duration) {
-        self.permit.store(nanos(until), Ordering::Release);
+        self.permit.store(Some(until));
     }
 
     /// Nothing may be judged any more: when this returns, no judgement begins that was not begun before.
     pub fn close(&self) {
-        self.permit.store(0, Ordering::SeqCst);
+        self.permit.store(None);
     }
 
     /// Everything has to be listed anew.
     pub fn forget(&self) {
         self.close();
-        self.heard.iter().for_each(|heard| heard.store(0, Ordering::Release));
+        self.heard.iter().for_each(|heard| heard.store(None));
     }
 
     /// Whether there is a permit that has not lapsed.
     #[must_use]
     pub fn is_permitted(&self, now: Duration) -> bool {
-        nanos(now) < self.permit.load(Ordering::Acquire)
+        self.permit.is_after(now)
     }
 
     /// A complete list of the kind has been applied.
     pub fn listed(&self, kind: Watched, at: Duration) {
-        self.heard[kind as usize].fetch_max(stamp(at), Ordering::AcqRel);
+        self.heard[kind as usize].advance(at);
     }
 
     /// An event or a bookmark of the kind has been applied. Says nothing as long as there was no list.
     pub fn heard(&self, kind: Watched, at: Duration) {
         // Only the kind's own watch writes, so nothing comes between the two steps.
-        if self.heard[kind as usize].load(Ordering::Acquire) > 0 {
+        if self.heard[kind as usize].load().is_some() {
             self.listed(kind, at);
         }
     }
@@ -97,9 +99,7 @@ impl Gate {
     /// Time since the kind was last heard of; `None` before its first list.
     #[must_use]
     pub fn age(&self, kind: Watched, now: Duration) -> Option<Duration> {
-        let heard = self.heard[kind as usize].load(Ordering::Acquire);
-        let since = stamp(now).saturating_sub(heard);
-        (heard > 0).then_some(Duration::from_nanos(since))
+        self.heard[kind as usize].load().map(|heard| now.saturating_sub(heard))
     }
 
     /// Whether requests may be judged.
@@ -114,22 +114,14 @@ impl Gate {
     }
 
     fn is_fresh(&self, kind: Watched, now: Duration) -> bool {
-        let age = self.age(kind, now);
+        let heard = self.heard[kind as usize].load();
         match kind {
             kind if self.unwatched == Some(kind) => true,
             // Its own watch says less than the permit, which is checked by consistent lists.
-            Watched::ApiKeys => age.is_some(),
-            _ => age.is_some_and(|age| age <= self.max_staleness),
+            Watched::ApiKeys => heard.is_some(),
+            _ => is_fresh(heard, self.max_staleness, now),
         }
     }
-}
-
-fn nanos(at: Duration) -> u64 {
-    u64::try_from(at.as_nanos()).unwrap_or(u64::MAX - 1)
-}
-
-fn stamp(at: Duration) -> u64 {
-    nanos(at).saturating_add(1)
 }
 
 #[cfg(test)]

@@ -162,6 +162,12 @@ impl Permit {
     }
 }
 
+/// Whether a kind that no permit speaks of was heard of lately enough to judge by it. `None`: never.
+#[must_use]
+pub fn is_fresh(heard: Option<Duration>, max_staleness: Duration, now: Duration) -> bool {
+    heard.is_some_and(|heard| now.saturating_sub(heard) <= max_staleness)
+}
+
 #[cfg(test)]
 impl Permit {
     /// Goes on although it has lapsed, as nothing but the model without one of its rules does.
