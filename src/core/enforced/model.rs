@@ -10,6 +10,11 @@
 //! Requests reach the API server at once: one that is late equals one that was begun later, but for an earlier
 //! begin, from which everything is counted. Answers come at once too, unless [`Bounds::slow_answers`] says that they
 //! take any time. Watches of Leases are left out; what they tell is what lists tell.
+//!
+//! One process is explored in every detail, in each of these respects by itself. Two and three are explored in less
+//! ([`Bounds::detailed`]) and with answers that come at once: two with restarts, fail-over, deleted Leases, lost
+//! writes and a restore, three with fail-over. Where that would be too much, one of them starts after the revocation
+//! ([`Bounds::late`]). All of it takes half a minute of one processor and 300 MB.
 
 mod controller;
 mod verifier;
@@ -47,6 +52,10 @@ enum Rule {
     StartOverOnceLapsed,
     /// The first permit must come before the Lease has lain unchanged for its duration.
     FirstPermitInTime,
+    /// A process whose Lease is gone, or is somebody else's, starts over.
+    StartOverOnceLost,
+    /// Every other kind was heard of within `max-staleness`.
+    OtherKindsHeardOf,
     /// A process stops answering before it releases its Lease.
     StopBeforeRelease,
     /// A process has applied r, or it is waited for.
@@ -71,6 +80,8 @@ enum Rule {
 #[derive(Clone, Debug)]
 struct Bounds {
     verifiers: usize,
+    /// How many of them start after the revocation.
+    late: usize,
     /// Of time.
     steps: u8,
     max_staleness: Duration,
@@ -87,6 +98,8 @@ struct Bounds {
     /// Leases deleted by somebody else.
     deletions: u8,
     restores: u8,
+    /// Changes of something that is no ApiKey; 0: there is nothing else.
+    tier_changes: u8,
     /// Seconds a step on the clocks of the verifiers and of the controller.
     rates: &'static [(u64, u64)],
 }
@@ -131,6 +144,7 @@ struct World {
     etcd: Etcd,
     snapshot: Option<Box<Etcd>>,
     revoked_at_step: Option<u8>,
+    tier_changed_at_step: Option<u8>,
     verifiers: Vec<Verifier>,
     controller: Controller,
     /// Leases are never named the same.
@@ -147,6 +161,7 @@ enum Action {
     TimePassesInSuspend(usize),
     Revoke,
     ChangeAnotherKey,
+    ChangeTier,
     /// The controller writes the status that carries the revocation.
     WriteStatus,
     Verifier(usize, verifier::Action),
@@ -212,6 +227,14 @@ impl World {
             && (0..self.verifiers.len()).any(|verifier| self.accepts_what_is_revoked(model, verifier))
     }
 
+    /// Since when somebody answers by what the tier was before, if anybody does.
+    fn judges_by_the_old_tier(&self, model: &Model) -> Option<Duration> {
+        let changed = self.tier_changed_at_step?;
+        let mut verifiers = self.verifiers.iter().enumerate();
+        let is_behind = |(number, it): (usize, &Verifier)| it.judges_by_the_old_tier(model, self.verifier_now(number));
+        verifiers.any(is_behind).then(|| Duration::from_secs(u64::from(self.step - changed) * self.verifier_rate))
+    }
+
     fn restore(&mut self, model: &Model) {
         let Some(snapshot) = self.snapshot.take() else {
             return;
@@ -240,6 +263,7 @@ impl stateright::Model for Model {
             etcd: etcd.clone(),
             snapshot: None,
             revoked_at_step: None,
+            tier_changed_at_step: None,
             verifiers: vec![Verifier::new(starts); verifiers],
             controller: Controller::default(),
             claims: 0,
@@ -265,9 +289,15 @@ impl stateright::Model for Model {
         } else if world.etcd.r.is_none() {
             actions.push(Action::WriteStatus);
         }
+        if self.bounds.tier_changes > 0 && world.tier_changed_at_step.is_none() {
+            actions.push(Action::ChangeTier);
+        }
         for (number, verifier) in world.verifiers.iter().enumerate() {
             // They are all alike, so let them start in this order.
             if number > usize::from(world.claims) {
+                break;
+            }
+            if number >= self.bounds.verifiers - self.bounds.late && world.revoked_at_step.is_none() {
                 break;
             }
             verifier.actions(self, world, world.verifier_now(number), |action| {
@@ -316,6 +346,7 @@ impl stateright::Model for Model {
                 }
             }
             Action::ChangeAnotherKey => next.etcd.revision += 1,
+            Action::ChangeTier => next.tier_changed_at_step = Some(next.step),
             Action::WriteStatus => {
                 next.etcd.revision += 1;
                 next.etcd.r = Some(next.etcd.revision);
@@ -343,7 +374,7 @@ impl stateright::Model for Model {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
+        let mut properties = vec![
             Property::always(SAFE, |model, world: &World| !world.is_enforced_and_accepted(model)),
             Property::always(FRESH, |model, world: &World| !world.is_stale(model)),
             Property::sometimes(USEFUL, |model, world: &World| {
@@ -354,7 +385,16 @@ impl stateright::Model for Model {
             Property::sometimes(SURVIVES, |_, world: &World| {
                 world.etcd.enforced && world.verifiers.iter().any(Verifier::is_behind)
             }),
-        ]
+            Property::always(OTHERS_FRESH, |model, world: &World| {
+                world.judges_by_the_old_tier(model).is_none_or(|since| since <= model.max_staleness())
+            }),
+        ];
+        if self.bounds.tier_changes > 0 {
+            properties.push(Property::sometimes(OTHERS_NOT_CLAIMED, |model, world: &World| {
+                world.etcd.enforced && world.judges_by_the_old_tier(model).is_some()
+            }));
+        }
+        properties
     }
 }
 
@@ -362,6 +402,8 @@ const SAFE: &str = "what is enforced is accepted by nobody";
 const FRESH: &str = "nothing revoked longer ago than max-staleness is accepted";
 const USEFUL: &str = "a revocation is enforced while everybody goes on answering";
 const SURVIVES: &str = "a revocation is enforced although a process is not heard of any more";
+const OTHERS_FRESH: &str = "nobody judges by what was changed in another kind longer ago than max-staleness";
+const OTHERS_NOT_CLAIMED: &str = "a revocation is enforced while somebody judges by what another kind was";
 
 #[cfg(test)]
 mod tests;

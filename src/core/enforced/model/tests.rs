@@ -15,6 +15,7 @@ const WORST_RATES: &[(u64, u64)] = &[(SLOW, FAST)];
 fn one() -> Bounds {
     Bounds {
         verifiers: 1,
+        late: 0,
         steps: 3,
         max_staleness: Duration::from_secs(21),
         starts: 1,
@@ -24,13 +25,15 @@ fn one() -> Bounds {
         failovers: 0,
         deletions: 0,
         restores: 0,
+        tier_changes: 0,
         rates: WORST_RATES,
     }
 }
 
 /// Nothing within these bounds breaks a promise, and what is promised can happen at all.
 fn holds(bounds: Bounds) {
-    Model { bounds, without: None }.checker().spawn_bfs().join().assert_properties();
+    // Depth first: what is still to be looked at stays small.
+    Model { bounds, without: None }.checker().spawn_dfs().join().assert_properties();
 }
 
 /// Without the rule the promise is broken within these bounds.
@@ -72,13 +75,43 @@ fn etcd_may_be_restored_with_a_higher_revision() {
 }
 
 #[test]
+fn what_other_kinds_say_spreads_alike_and_is_not_claimed() {
+    holds(other_kinds());
+}
+
+/// Several processes, in less detail.
+fn several(verifiers: usize) -> Bounds {
+    Bounds { verifiers, detailed: false, steps: 2, ..one() }
+}
+
+#[test]
 fn two_processes_of_which_one_may_start_late_are_never_wrong() {
-    holds(Bounds { verifiers: 2, detailed: false, steps: 2, ..one() });
+    holds(Bounds { steps: 3, failovers: 1, deletions: 1, ..several(2) });
+}
+
+#[test]
+fn two_processes_that_start_over_are_never_wrong_whoever_controls() {
+    holds(Bounds { starts: 2, failovers: 1, late: 1, ..several(2) });
+}
+
+#[test]
+fn two_processes_survive_a_restore_with_a_higher_revision() {
+    holds(Bounds { restores: 1, late: 1, ..several(2) });
+}
+
+#[test]
+fn two_processes_whose_lost_writes_may_take_place_later_are_never_wrong() {
+    holds(Bounds { ghosts: true, late: 1, ..several(2) });
 }
 
 #[test]
 fn three_processes_are_never_wrong() {
-    holds(Bounds { verifiers: 3, detailed: false, steps: 2, ..one() });
+    holds(several(3));
+}
+
+#[test]
+fn three_processes_are_never_wrong_whoever_controls() {
+    holds(Bounds { failovers: 1, late: 1, ..several(3) });
 }
 
 /// A function by the name of a rule, so that each is a test of its own.
@@ -89,6 +122,10 @@ macro_rules! needed {
             needs(Rule::$rule, $promise, $bounds);
         }
     )*};
+}
+
+fn other_kinds() -> Bounds {
+    Bounds { tier_changes: 1, detailed: false, ..one() }
 }
 
 fn slow() -> Bounds {
@@ -107,6 +144,8 @@ needed! {
     the_permit_is_read_at_every_decision: ReadAtEveryDecision for SAFE, within one();
     a_lapsed_permit_is_not_renewed: StartOverOnceLapsed for SAFE, within one();
     the_first_permit_comes_before_the_lease_lapses: FirstPermitInTime for SAFE, within one();
+    a_process_that_has_lost_its_lease_starts_over: StartOverOnceLost for SAFE, within Bounds { deletions: 1, ..one() };
+    other_kinds_are_heard_of_too: OtherKindsHeardOf for OTHERS_FRESH, within other_kinds();
     a_process_stops_answering_before_it_releases: StopBeforeRelease for SAFE, within one();
     a_process_is_waited_for_until_it_has_applied_r: AppliedR for SAFE, within one();
     not_only_the_living_are_waited_for: NotOnlyTheLiving for SAFE, within Bounds { max_staleness: Duration::from_secs(42), ..one() };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Etcd, Model, Rule, StoredLease, World};
-use crate::core::enforced::permit::{Over, Permit};
+use crate::core::enforced::permit::{Over, Permit, is_fresh};
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Verifier {
@@ -25,6 +25,8 @@ struct Run {
     /// What is in memory.
     applied: Option<u64>,
     revoked: bool,
+    /// When something was heard of the tier, and whether of its change.
+    tier: Option<(Duration, bool)>,
     /// Listed before the claim, and as old as the cluster.
     early: bool,
     /// The answer to a check on its way: its begin and version.
@@ -47,6 +49,8 @@ pub(super) enum Action {
     Start,
     List,
     Apply,
+    /// An event or a bookmark.
+    HearOfTier,
     Check,
     HearOfCheck,
     Write,
@@ -69,8 +73,17 @@ impl Verifier {
     }
 
     pub(super) fn answers(&self, model: &Model, now: Duration) -> bool {
-        let until = self.run.as_ref().and_then(|run| run.permit.until());
+        let Some(run) = &self.run else { return false };
+        let heard = run.tier.map(|(heard, _)| heard);
+        let hears = is_fresh(heard, model.max_staleness(), now) || !model.keeps(Rule::OtherKindsHeardOf);
+        let until = run.permit.until();
         until.is_some_and(|until| now < until || !model.keeps(Rule::ReadAtEveryDecision))
+            && (hears || model.bounds.tier_changes == 0)
+    }
+
+    pub(super) fn judges_by_the_old_tier(&self, model: &Model, now: Duration) -> bool {
+        let knows = self.run.as_ref().and_then(|run| run.tier).is_some_and(|(_, changed)| changed);
+        self.answers(model, now) && !knows
     }
 
     pub(super) fn accepts(&self, model: &Model, now: Duration) -> bool {
@@ -119,6 +132,7 @@ impl Verifier {
 /// Carries out one action of the verifier of this number.
 pub(super) fn next(model: &Model, world: &mut World, number: usize, action: Action) {
     let (now, step) = (world.verifier_now(number), world.step);
+    let tier_changed = world.tier_changed_at_step.is_some();
     let (verifier, etcd) = (&mut world.verifiers[number], &mut world.etcd);
     match action {
         Action::Start => {
@@ -144,7 +158,7 @@ pub(super) fn next(model: &Model, world: &mut World, number: usize, action: Acti
             let over = verifier
                 .run
                 .as_mut()
-                .is_some_and(|run| run.next(model, etcd, action, Now { time: now, step }).is_err());
+                .is_some_and(|run| run.next(model, etcd, action, Now { time: now, step, tier_changed }).is_err());
             if over {
                 verifier.end();
             }
@@ -152,11 +166,12 @@ pub(super) fn next(model: &Model, world: &mut World, number: usize, action: Acti
     }
 }
 
-/// The instant on the process's clock, and the step in which that is.
+/// The instant on the process's clock, the step in which that is, and what was changed until then besides ApiKeys.
 #[derive(Clone, Copy)]
 struct Now {
     time: Duration,
     step: u8,
+    tier_changed: bool,
 }
 
 impl Run {
@@ -167,6 +182,7 @@ impl Run {
             permit: Permit::claimed(now, model.max_staleness()),
             applied: None,
             revoked: false,
+            tier: None,
             early: !model.keeps(Rule::ClaimBeforeList),
             check: None,
             write: None,
@@ -186,6 +202,9 @@ impl Run {
             (None, Some(_)) => Action::Check,
             (None, None) => Action::List,
         });
+        if model.bounds.tier_changes > 0 && self.tier.is_some() {
+            may(Action::HearOfTier);
+        }
         if self.write.is_some() {
             may(Action::HearOfWrite);
         } else if model.bounds.detailed {
@@ -206,7 +225,9 @@ impl Run {
                 let (version, revoked) = if consistent { (etcd.revision, etcd.revoked.is_some()) } else { (1, false) };
                 self.permit.listed(now.time, version, now.time)?;
                 (self.applied, self.revoked) = (Some(version), revoked);
+                self.tier = (model.bounds.tier_changes > 0).then_some((now.time, now.tier_changed));
             }
+            Action::HearOfTier => self.tier = Some((now.time, now.tier_changed)),
             Action::Apply => {
                 let applied = self.applied.unwrap_or_default() + 1;
                 self.revoked |= etcd.revoked == Some(applied);
@@ -218,7 +239,7 @@ impl Run {
                 if !model.bounds.slow_answers {
                     self.hear_of_check(model, now.time)?;
                 }
-                if !model.bounds.detailed {
+                if !model.bounds.detailed && self.write.is_none() {
                     return self.next(model, etcd, Action::Write, now);
                 }
             }
@@ -264,13 +285,17 @@ impl Run {
         let Some((begun, written)) = self.write.take() else {
             return Ok(());
         };
-        let Some(version) = written else {
-            // Read back: what stands there is a write of one's own that counted as failed, or somebody else's.
-            let ghost = self.ghost.take().filter(|ghost| ghost.landed).ok_or(Over::Lapsed)?;
-            self.version = ghost.content.version;
-            return Ok(());
-        };
-        self.version = version;
+        match (written, self.ghost.take_if(|ghost| ghost.landed)) {
+            (Some(version), _) => self.version = version,
+            // Read back: what stands there is a write of one's own that counted as failed.
+            (None, Some(ghost)) => {
+                self.version = ghost.content.version;
+                return Ok(());
+            }
+            // It is gone, or somebody else's.
+            (None, None) if model.keeps(Rule::StartOverOnceLost) => return Err(Over::Lapsed),
+            (None, None) => {}
+        }
         let begun = if model.keeps(Rule::WriteBegunAfterTheCheck) { begun } else { now };
         let first = self.permit.until().is_none();
         let outcome = self.permit.written(begun, now);
