@@ -87,8 +87,12 @@ async fn controller(common: Common, leading: options::Leading) -> Result<(), Err
     let (client, operator_namespace) = (client().await?, common.operator_namespace());
     let controller = controller::Controller::new(leading);
     let metrics = Arc::new(Metrics::new());
-    let health =
-        Health { metrics: Arc::clone(&metrics), missing: Box::new(controller.missing()), measure: Box::new(|_| {}) };
+    let health = Health {
+        metrics: Arc::clone(&metrics),
+        missing: Box::new(controller.missing()),
+        remarks: Box::new(controller.remarks()),
+        measure: Box::new(|_| {}),
+    };
     let reconciling = controller.run(client, metrics, common.namespace(), operator_namespace, shutdown.clone());
     health::beside(common.health_listen, health, Box::pin(reconciling)).await
 }
@@ -111,6 +115,7 @@ async fn all(common: Common, leading: options::Leading, judging: options::Judgin
     let mut health = verifier.health();
     let (verifying, reconciling) = (health.missing, controller.missing());
     health.missing = Box::new(move || verifying().into_iter().chain(reconciling()).collect());
+    health.remarks = Box::new(controller.remarks());
     let metrics = Arc::clone(&health.metrics);
     let both = async {
         let reconciling = controller.run(client, metrics, common.namespace(), operator_namespace, shutdown.clone());

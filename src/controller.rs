@@ -93,10 +93,12 @@ pub enum Phase {
     /// It does not know yet whether another one leads.
     #[default]
     Starting,
-    /// Another one leads.
+    /// Another one leads, or it has just ceased to lead itself.
     StandingBy,
-    /// It leads, and reads what there is.
+    /// It leads from the beginning, and reads what there is.
     Reading,
+    /// It leads after it stood by, and reads what there is.
+    TakingOver,
     /// It leads, and looks after the keys.
     AtWork,
 }
@@ -126,7 +128,9 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
         if shutdown.run_until_cancelled(election.win(stands_by)).await.is_none() {
             return Ok(());
         }
-        phase.send_replace(Phase::Reading);
+        phase.send_modify(|phase| {
+            *phase = if *phase == Phase::StandingBy { Phase::TakingOver } else { Phase::Reading };
+        });
         let term = election.term();
         let stop = shutdown.child_token();
         tokio::select! {
@@ -136,6 +140,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
             }
             () = election.keep() => {
                 stop.cancel();
+                phase.send_replace(Phase::StandingBy);
                 warn!("this controller must not lead any more; it drops what it was doing and stands by");
             }
         }

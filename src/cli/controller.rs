@@ -28,7 +28,21 @@ impl Controller {
         move || match *phase.borrow() {
             Phase::Starting => vec!["the controller does not know yet whether another one leads".to_owned()],
             Phase::Reading => vec!["the controller has not read every kind yet".to_owned()],
-            Phase::StandingBy | Phase::AtWork => Vec::new(),
+            Phase::StandingBy | Phase::TakingOver | Phase::AtWork => Vec::new(),
+        }
+    }
+
+    /// What it does, once it is ready.
+    pub(super) fn remarks(&self) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
+        let phase = self.phase.subscribe();
+        move || {
+            let does = match *phase.borrow() {
+                Phase::Starting | Phase::Reading => return Vec::new(),
+                Phase::StandingBy => "stands by: another one leads, or is about to",
+                Phase::TakingOver => "leads, and reads what there is",
+                Phase::AtWork => "leads",
+            };
+            vec![format!("the controller {does}")]
         }
     }
 

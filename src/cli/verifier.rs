@@ -74,7 +74,12 @@ impl Verifier {
             let ages = Watched::ALL.into_iter().filter_map(|kind| Some((kind.as_str(), feed.gate().age(kind, now)?)));
             ages.for_each(|(kind, age)| metrics.set_watch_age(kind, age));
         };
-        Health { metrics: Arc::clone(&self.metrics), missing: Box::new(missing), measure: Box::new(measure) }
+        Health {
+            metrics: Arc::clone(&self.metrics),
+            missing: Box::new(missing),
+            remarks: Box::new(Vec::new),
+            measure: Box::new(measure),
+        }
     }
 
     /// Judges until `shutdown`, then leaves in an order in which no request fails: not ready any more, but still

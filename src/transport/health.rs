@@ -15,6 +15,8 @@ pub struct Health {
     pub metrics: Arc<Metrics>,
     /// What is still missing before requests should come here, one sentence each; empty when ready.
     pub missing: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// What else there is to say of a process that is ready, one sentence each.
+    pub remarks: Box<dyn Fn() -> Vec<String> + Send + Sync>,
     /// Sets the metrics that are only known when asked for.
     pub measure: Box<dyn Fn(&Metrics) + Send + Sync>,
 }
@@ -31,10 +33,16 @@ pub fn router(health: Health) -> Router {
 
 async fn ready(State(health): State<Arc<Health>>) -> Response {
     match (health.missing)().as_slice() {
-        [] => (StatusCode::OK, "ready\n").into_response(),
-        missing => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready:\n- {}\n", missing.join("\n- "))).into_response()
-        }
+        [] => (StatusCode::OK, sentences("ready", &(health.remarks)())).into_response(),
+        missing => (StatusCode::SERVICE_UNAVAILABLE, sentences("not ready", missing)).into_response(),
+    }
+}
+
+/// A title, and what there is to say under it.
+fn sentences(title: &str, sentences: &[String]) -> String {
+    match sentences {
+        [] => format!("{title}\n"),
+        sentences => format!("{title}:\n- {}\n", sentences.join("\n- ")),
     }
 }
 
@@ -60,6 +68,7 @@ mod tests {
         let health = Health {
             metrics: Arc::new(Metrics::new()),
             missing: Box::new(|| missing.iter().map(|&text| text.to_owned()).collect()),
+            remarks: Box::new(Vec::new),
             measure: Box::new(|metrics| metrics.set_watch_age("ApiKey", Duration::from_secs(3))),
         };
         let request = Request::get(path).body(Body::empty()).unwrap();
@@ -73,6 +82,20 @@ mod tests {
         let expected = "not ready:\n- the pepper: no such Secret\n- a Lease\n".to_owned();
         assert_eq!(get(&["the pepper: no such Secret", "a Lease"], "/readyz").await, (503, expected));
         assert_eq!(get(&[], "/readyz").await, (200, "ready\n".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_ready_says_what_it_does() {
+        let health = Health {
+            metrics: Arc::new(Metrics::new()),
+            missing: Box::new(Vec::new),
+            remarks: Box::new(|| vec!["the controller stands by".to_owned()]),
+            measure: Box::new(|_| {}),
+        };
+        let request = Request::get("/readyz").body(Body::empty()).unwrap();
+        let response = router(health).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(to_bytes(response.into_body(), 1 << 10).await.unwrap(), "ready:\n- the controller stands by\n");
     }
 
     #[tokio::test]

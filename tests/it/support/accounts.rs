@@ -20,7 +20,7 @@ use super::wait::eventually;
 /// Roles that belong to the cluster are the same for every test; two must not create one at the same time.
 static APPLYING: Mutex<()> = Mutex::new(());
 
-/// A kubeconfig that logs in as the process of that role (`controller`, `verifier`), bound in one namespace only, as
+/// A kubeconfig that logs in as the process of that role (`controller`, `verifier`, `all`), bound in one namespace only, as
 /// `config/rbac/README.md` says for `--namespace`.
 pub(crate) fn in_namespace(namespace: &str, role: &str) -> PathBuf {
     let file = scratch(&format!("{role}.kubeconfig"));
@@ -38,11 +38,18 @@ pub(crate) fn in_namespace(namespace: &str, role: &str) -> PathBuf {
 
 async fn make(namespace: &str, role: &str, file: &Path) {
     let client = cluster::client().await;
-    for manifest in manifests(&format!("config/rbac/{role}.yaml")) {
-        apply(&client, &bound_in(namespace, manifest)).await;
+    // The account of both roles is the controller's, to which the verifier's rights are bound too.
+    let (name, files) = match role {
+        "all" => ("keyturn-controller".to_owned(), &["controller", "verifier"][..]),
+        role => (format!("keyturn-{role}"), &[role][..]),
+    };
+    for manifest in files.iter().flat_map(|file| manifests(&format!("config/rbac/{file}.yaml"))) {
+        let mut manifest = bound_in(namespace, manifest);
+        let subjects = manifest.get_mut("subjects").and_then(Value::as_array_mut);
+        subjects.into_iter().flatten().for_each(|subject| subject["name"] = json!(name));
+        apply(&client, &manifest).await;
     }
     let accounts: Api<ServiceAccount> = Api::namespaced(client, namespace);
-    let name = format!("keyturn-{role}");
     let request: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": []}})).expect("it is a request");
     let token = accounts.create_token_request(&name, &PostParams::default(), &request).await;
     let token = token.expect("a token is given").status.expect("it is answered").token;
