@@ -16,9 +16,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use tokio::net::TcpListener;
 
+use crate::feed::ServerClock;
 use crate::metrics::Metrics;
 use crate::telemetry::{self, TelemetryError};
 use crate::transport::health::Health;
@@ -99,8 +101,9 @@ async fn controller(common: Common, leading: options::Leading) -> Result<(), Err
 
 async fn verifier(common: Common, judging: options::Judging) -> Result<(), Error> {
     let shutdown = shutdown::token()?;
-    let (client, operator_namespace) = (client().await?, common.operator_namespace());
-    let verifier = verifier::Verifier::new(client, common.namespace(), operator_namespace, judging).await?;
+    let clock = ServerClock::new(judging.max_clock_skew);
+    let (client, operator_namespace) = (client_that_tells(&clock).await?, common.operator_namespace());
+    let verifier = verifier::Verifier::new(client, clock, common.namespace(), operator_namespace, judging).await?;
     let health = verifier.health();
     health::beside(common.health_listen, health, verifier.run(shutdown)).await
 }
@@ -108,10 +111,11 @@ async fn verifier(common: Common, judging: options::Judging) -> Result<(), Error
 /// Both in one process; when either ends, so does the other.
 async fn all(common: Common, leading: options::Leading, judging: options::Judging) -> Result<(), Error> {
     let shutdown = shutdown::token()?;
-    let (client, operator_namespace) = (client().await?, common.operator_namespace());
+    let clock = ServerClock::new(judging.max_clock_skew);
+    let (client, operator_namespace) = (client_that_tells(&clock).await?, common.operator_namespace());
     let controller = controller::Controller::new(leading);
-    let verifier =
-        verifier::Verifier::new(client.clone(), common.namespace(), operator_namespace.clone(), judging).await?;
+    let (namespace, own) = (common.namespace(), operator_namespace.clone());
+    let verifier = verifier::Verifier::new(client.clone(), clock, namespace, own, judging).await?;
     let mut health = verifier.health();
     let (verifying, reconciling) = (health.missing, controller.missing());
     health.missing = Box::new(move || verifying().into_iter().chain(reconciling()).collect());
@@ -130,9 +134,19 @@ fn process_name() -> String {
 }
 
 async fn client() -> Result<Client, Error> {
+    Client::try_from(config().await?).map_err(Error::Client)
+}
+
+/// A client whose answers tell that clock the time.
+async fn client_that_tells(clock: &ServerClock) -> Result<Client, Error> {
+    let builder = ClientBuilder::try_from(config().await?).map_err(Error::Client)?;
+    Ok(builder.with_layer(clock).build())
+}
+
+async fn config() -> Result<Config, Error> {
     let mut config = Config::infer().await.map_err(Error::Config)?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
-    Client::try_from(config).map_err(Error::Client)
+    Ok(config)
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {

@@ -27,6 +27,7 @@ pub mod rotation;
 pub mod route;
 pub mod scope;
 pub mod selector;
+pub mod skew;
 pub mod source;
 pub mod usage;
 pub mod verdict;

@@ -22,6 +22,7 @@ mod apply;
 mod backoff;
 mod check;
 mod convert;
+mod date;
 mod lease;
 mod living;
 mod pepper;
@@ -56,6 +57,8 @@ use lease::{Claim, Holder};
 use pepper::Keeper;
 use permit::Held;
 use watch::{Follower, Report};
+
+pub use date::ServerClock;
 
 /// Reports on their way from the watches to the index.
 const QUEUE: usize = 1024;

@@ -19,6 +19,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    clock_skew: Gauge<f64, std::sync::atomic::AtomicU64>,
     verdicts: Family<VerdictLabels, Counter>,
     would_deny: Family<VerdictLabels, Counter>,
     duration: Histogram,
@@ -108,6 +109,11 @@ impl Metrics {
         // 250 ns to 65 ms: judging takes well below a microsecond, a starved processor takes milliseconds.
         let duration = Histogram::new(exponential_buckets(250e-9, 4.0, 10));
         registry.register_with_unit("verify_duration", "Time spent judging", Unit::Seconds, duration.clone());
+        let clock_skew = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
+        // Not zero as long as nothing is known.
+        clock_skew.set(f64::NAN);
+        let help = "By how much the clock is certainly ahead of the API server's, negative when behind; NaN: not known";
+        registry.register_with_unit("clock_skew", help, Unit::Seconds, clock_skew.clone());
         let keys = Gauge::default();
         registry.register("index_keys", "Keys that are known", keys.clone());
         let watch_age = Family::default();
@@ -139,6 +145,7 @@ impl Metrics {
         registry.register("build", "The running program", version);
         Self {
             registry,
+            clock_skew,
             verdicts,
             would_deny,
             duration,
@@ -165,6 +172,11 @@ impl Metrics {
     /// Counts a request that audit mode has let pass. `code` is that of the denial.
     pub fn would_deny(&self, api: ApiLabel, code: &'static str) {
         self.would_deny.get_or_create(&VerdictLabels { api, code }).inc();
+    }
+
+    /// By how many seconds the clock is certainly ahead of the API server's; negative: behind.
+    pub fn set_clock_skew(&self, ahead: f64) {
+        self.clock_skew.set(ahead);
     }
 
     /// How many keys the index holds.
@@ -241,6 +253,8 @@ mod tests {
     #[test]
     fn every_metric_is_written() {
         let metrics = Metrics::new();
+        assert!(metrics.encode().unwrap().contains("keyturn_clock_skew_seconds NaN"), "what is not known is not 0");
+        metrics.set_clock_skew(-6.5);
         metrics.judged(ApiLabel(Some(("speech".into(), "transcripts".into()))), "ALLOWED", Duration::from_nanos(300));
         metrics.judged(ApiLabel::default(), "API_NOT_FOUND", Duration::from_millis(2));
         metrics.would_deny(ApiLabel::default(), "REVOKED");
@@ -260,6 +274,7 @@ mod tests {
             "keyturn_verify_duration_seconds_count 2",
             r#"keyturn_verify_duration_seconds_bucket{le="2.5e-7"} 0"#,
             r#"keyturn_would_deny_total{api="",code="REVOKED"} 1"#,
+            "keyturn_clock_skew_seconds -6.5",
             "keyturn_index_keys 7",
             r#"keyturn_key_events_total{reason="RotationDue"} 1"#,
             r#"keyturn_usage_writes_total{outcome="GivenUp"} 1"#,

@@ -141,6 +141,10 @@ pub(super) struct Judging {
     /// Where proxies ask. Plain HTTP: only they should be able to reach it.
     #[arg(long, env = "KEYTURN_AUTH_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub(super) auth_listen: SocketAddr,
+    /// By how much the clock here may differ from the API server's before this process is not ready any more: expiry
+    /// and grace are judged by it. At least 1s.
+    #[arg(long, env = "KEYTURN_MAX_CLOCK_SKEW", value_name = "DURATION", default_value = "5s", value_parser = max_clock_skew)]
+    pub(super) max_clock_skew: Duration,
     /// For how long to go on answering when the API server does not confirm that nothing is missed, such as while
     /// there is no control plane; after that, every request is refused. At least 10s.
     #[arg(long, env = "KEYTURN_MAX_STALENESS", value_name = "DURATION", default_value = "15m", value_parser = max_staleness)]
@@ -210,6 +214,14 @@ fn leader_lease(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn max_clock_skew(text: &str) -> Result<Duration, String> {
+    match duration::parse(text).map_err(|error| error.to_string())? {
+        broken if broken.subsec_nanos() > 0 => Err("the API server tells whole seconds; give whole seconds".into()),
+        Duration::ZERO => Err("no two clocks are the same; give at least 1s".into()),
+        duration => Ok(duration),
+    }
+}
+
 /// The most that fits into `leaseDurationSeconds` and is still of any sense.
 const MOST_MAX_STALENESS: Duration = Duration::from_hours(24 * 365);
 
@@ -250,6 +262,9 @@ mod tests {
         for (line, part) in [
             (&["keyturn"][..], "Usage"),
             (&["keyturn", "verify"], "verifier"),
+            (&["keyturn", "verifier", "--max-clock-skew", "0s"], "at least 1s"),
+            (&["keyturn", "all", "--max-clock-skew", "1500ms"], "whole seconds"),
+            (&["keyturn", "controller", "--max-clock-skew", "5s"], "unexpected argument"),
             (&["keyturn", "verifier", "--max-staleness", "9s"], "at least 10s"),
             (&["keyturn", "verifier", "--max-staleness", "1 week"], "write days (90d)"),
             (&["keyturn", "verifier", "--max-staleness", "10s500ms"], "whole seconds"),
@@ -278,6 +293,7 @@ mod tests {
         let Role::Verifier { common, judging } = cli.role else { panic!("{:?}", cli.role) };
         assert_eq!(common.namespace(), None);
         assert_eq!(judging.max_staleness, Duration::from_mins(15));
+        assert_eq!(judging.max_clock_skew, Duration::from_secs(5));
     }
 
     #[test]

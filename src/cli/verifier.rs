@@ -12,7 +12,7 @@ use tracing::info;
 use super::options::Judging;
 use super::{Error, listen};
 use crate::clock::since_boot;
-use crate::feed::{Feed, Options};
+use crate::feed::{Feed, Options, ServerClock};
 use crate::metrics::Metrics;
 use crate::transport::AuthPort;
 use crate::transport::health::Health;
@@ -21,6 +21,7 @@ use crate::verify::gate::Watched;
 
 /// A verifier that listens already and answers 503 until it is fed.
 pub(super) struct Verifier {
+    server_clock: ServerClock,
     feed: Arc<Feed>,
     metrics: Arc<Metrics>,
     listener: TcpListener,
@@ -29,8 +30,10 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
+    /// `server_clock` is told the time by `client`.
     pub(super) async fn new(
         client: Client,
+        server_clock: ServerClock,
         namespace: Option<String>,
         operator_namespace: String,
         judging: Judging,
@@ -49,6 +52,7 @@ impl Verifier {
         let listener = listen(judging.auth_listen).await?;
         info!(address = %judging.auth_listen, "serving the auth port");
         Ok(Self {
+            server_clock,
             feed: Arc::new(Feed::new(options)),
             metrics,
             listener,
@@ -60,16 +64,21 @@ impl Verifier {
     /// What the health port tells of this verifier.
     pub(super) fn health(&self) -> Health {
         let (feed, leaving) = (Arc::clone(&self.feed), self.drain.leaving.clone());
+        let clock = self.server_clock.clone();
         let missing = move || {
             let mut missing = feed.missing(since_boot());
+            // No reason to refuse those who ask all the same.
+            missing.extend(clock.too_far().map(|it| it.to_string()));
             if leaving.is_cancelled() {
                 missing.push("the process is going away".to_owned());
             }
             missing
         };
         let feed = Arc::clone(&self.feed);
+        let clock = self.server_clock.clone();
         let measure = move |metrics: &Metrics| {
             metrics.set_keys(feed.index().len());
+            clock.certain_skew().into_iter().for_each(|ahead| metrics.set_clock_skew(ahead.as_secs_f64()));
             let now = since_boot();
             let ages = Watched::ALL.into_iter().filter_map(|kind| Some((kind.as_str(), feed.gate().age(kind, now)?)));
             ages.for_each(|(kind, age)| metrics.set_watch_age(kind, age));

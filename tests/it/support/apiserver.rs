@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
-use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use futures::{StreamExt as _, TryStreamExt as _};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -20,6 +21,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+
+use super::process::scratch;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, Error>;
@@ -54,6 +57,9 @@ impl Call {
 /// Changes every object that a list or a watch tells of.
 pub(crate) type Tamper = fn(&mut Value);
 
+/// Changes the header fields of an answer.
+pub(crate) type Dress = fn(&mut HeaderMap);
+
 /// What becomes of a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
@@ -71,6 +77,8 @@ pub(crate) enum Fault {
     HangAfter(Arc<Notify>),
     /// The answer's objects are changed on their way back.
     Tamper(Tamper),
+    /// The answer's header fields are changed on their way back.
+    Dress(Dress),
 }
 
 type Rule = Box<dyn FnMut(&Call) -> Fault + Send>;
@@ -111,6 +119,19 @@ impl FaultyApiServer {
         lock(&self.door.accepted).clone()
     }
 
+    /// A kubeconfig that leads through this door.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "door",
+            "contexts": [{"name": "door", "context": {"cluster": "door", "user": "door"}}],
+            "clusters": [{"name": "door", "cluster": {"server": format!("http://{}", self.address)}}],
+            "users": [{"name": "door", "user": {}}],
+        });
+        let file = scratch("door.kubeconfig");
+        std::fs::write(&file, kubeconfig.to_string()).expect("the folder of tests can be written to");
+        file
+    }
+
     /// A client that comes through this door.
     pub(crate) fn client(&self) -> Client {
         let url = format!("http://{}", self.address).parse().expect("an address makes a URL");
@@ -129,7 +150,8 @@ async fn accept(listener: TcpListener, door: Arc<Door>) {
         let service = service_fn(move |request| serve(Arc::clone(&door), request));
         connections.spawn(async move {
             // A connection that ends early is what some faults are about.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            // The server's own Date is passed on, or none.
+            let _ = http1::Builder::new().auto_date_header(false).serve_connection(TokioIo::new(stream), service).await;
         });
         while connections.try_join_next().is_some() {}
     }
@@ -174,8 +196,18 @@ async fn serve(door: Arc<Door>, request: Request<Incoming>) -> Result<Response<B
         }
         Fault::Tamper(tamper) if is_watch => Ok(answer.map(|body| tampered_lines(body, tamper))),
         Fault::Tamper(tamper) => tampered(answer, tamper).await,
-        _ => Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync())),
+        Fault::Dress(dress) => {
+            let mut answer = passed(answer);
+            dress(answer.headers_mut());
+            Ok(answer)
+        }
+        _ => Ok(passed(answer)),
     }
+}
+
+/// As the server has given it.
+fn passed(answer: Response<kube::client::Body>) -> Response<Body> {
+    answer.map(|body| body.map_err(Into::into).boxed_unsync())
 }
 
 fn status(code: u16, reason: &str) -> Response<Body> {

@@ -14,7 +14,7 @@ use super::wait::eventually;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_keyturn");
 
-/// A `keyturn controller` or `keyturn verifier`.
+/// A `keyturn controller`, `keyturn verifier` or `keyturn all`.
 pub(crate) struct Keyturn {
     auth: SocketAddr,
     health: HttpClient,
@@ -74,6 +74,13 @@ impl Keyturn {
     /// Its health and metrics port.
     pub(crate) fn health(&self) -> &HttpClient {
         &self.health
+    }
+
+    /// The value of this metric now.
+    pub(crate) async fn metric(&self, name: &str) -> Result<f64, String> {
+        let text = self.health.get("/metrics", &[]).await?.body;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.ok_or_else(|| format!("{name} is not in\n{text}"))
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
