@@ -22,7 +22,7 @@ esac
 
 servers=(etcd kube-apiserver kube-controller-manager)
 [ "${CLUSTER:-}" != existing ] || servers=()
-bin=$("$root/tests/tools/install.sh" "${servers[@]}" kubectl nginx wrk)
+bin=$("$root/tests/tools/install.sh" "${servers[@]}" etcdutl kubectl nginx wrk)
 export PATH="$bin:$PATH"
 
 # Custom resources come before the controller manager: its garbage collector learns of kinds that arrive
@@ -110,12 +110,15 @@ free_port() {
   done
 }
 
-# The parent-death signal takes a server down even when this script is killed outright.
+# The parent-death signal takes a server down even when this script is killed outright. Process id and command line
+# stay in files, for a test that takes a server away and brings it back.
 server() { # server NAME ARGUMENT...
   local name=$1
   shift
   setpriv --pdeathsig KILL "$name" "$@" >"$work/$name.log" 2>&1 &
   pids+=("$!")
+  printf '%s' "$!" >"$work/$name.pid"
+  printf '%s\0' "$@" >"$work/$name.arguments"
 }
 
 # Waits until COMMAND succeeds; 1 when the server started last has ended instead.

@@ -6,7 +6,7 @@
 #   tests/tools/install.sh [TOOL ...]     all of them, or only those named
 #
 # TOOL                                  from                        first time, two cores
-#   etcd                                Go modules, built here       25 s
+#   etcd, etcdutl                       Go modules, built here       25 s, 10 s
 #   kube-apiserver                      Go modules, built here      280 s
 #   kube-controller-manager, kubectl    Go modules, built here       75 s, 20 s
 #   nginx, wrk                          Debian packages, unpacked     5 s
@@ -24,7 +24,7 @@ NGINX=1.22          # Debian 12; the first two numbers decide which directives e
 WRK=4.1             # Debian 12
 CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
-all=(etcd kube-apiserver kube-controller-manager kubectl nginx wrk cargo-deny)
+all=(etcd etcdutl kube-apiserver kube-controller-manager kubectl nginx wrk cargo-deny)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "install.sh: $*"; exit 1; }
@@ -59,6 +59,7 @@ pin() { # pin TOOL
     kube-apiserver | kube-controller-manager) echo "Kubernetes v$KUBERNETES" ;;
     kubectl) echo "Client Version: v$KUBERNETES*" ;;
     etcd) echo "etcd Version: $ETCD*" ;;
+    etcdutl) echo "etcdutl version: $ETCD*" ;;
     nginx) echo "nginx version: nginx/$NGINX.*" ;;
     wrk) echo "wrk *$WRK*" ;;
     cargo-deny) echo "cargo-deny $CARGO_DENY" ;;
@@ -69,6 +70,7 @@ pin() { # pin TOOL
 version() { # version TOOL
   case $1 in
     kubectl) "$bin/kubectl" version --client ;;
+    etcdutl) "$bin/etcdutl" version ;;
     nginx | wrk) "$bin/$1" -v 2>&1 || true ;;
     *) "$bin/$1" --version ;;
   esac
@@ -162,6 +164,7 @@ install() { # install TOOL
   case $1 in
     kube-apiserver | kube-controller-manager | kubectl) go_build kubernetes "k8s.io/kubernetes/cmd/$1" "$1" "$stamp" ;;
     etcd) go_build etcd go.etcd.io/etcd/server/v3 etcd ;;
+    etcdutl) go_build etcd go.etcd.io/etcd/etcdutl/v3 etcdutl ;;
     nginx) debian nginx usr/sbin/nginx nginx ;;
     wrk) debian wrk usr/bin/wrk wrk ;;
     cargo-deny) cargo_install cargo-deny "$CARGO_DENY" ;;

@@ -35,8 +35,7 @@ impl World {
 
     pub(super) async fn without_controller() -> Self {
         let world = Self { namespace: Namespace::create().await, _controller: None };
-        let spec = json!({"keyFormat": {"prefix": "sk"}, "credentials": [{"header": "X-API-Key"}]});
-        world.apply("ProtectedApi", "transcripts", spec).await;
+        world.apply("ProtectedApi", "transcripts", api_spec()).await;
         world
     }
 
@@ -151,14 +150,7 @@ impl World {
 
     /// What the verifier at this address says to that string: a code, or `ALLOWED`.
     pub(super) async fn ask(&self, verifier: &HttpClient, string: &str) -> Result<String, String> {
-        let target = format!("/auth/nginx/{}/transcripts", self.namespace.name());
-        let headers =
-            [("x-original-method", "GET"), ("x-original-uri", "/"), ("x-real-ip", "127.0.0.1"), ("x-api-key", string)];
-        let answer = verifier.get(&target, &headers).await?;
-        if answer.status.is_success() {
-            return Ok("ALLOWED".to_owned());
-        }
-        answer.header("x-auth-code").map(str::to_owned).ok_or_else(|| format!("{answer:?}"))
+        ask(verifier, self.namespace.name(), string).await
     }
 
     /// Waits until the verifier answers so.
@@ -169,6 +161,24 @@ impl World {
         })
         .await;
     }
+}
+
+/// Of the ProtectedApi `transcripts`.
+pub(super) fn api_spec() -> Value {
+    json!({"keyFormat": {"prefix": "sk"}, "credentials": [{"header": "X-API-Key"}]})
+}
+
+/// What the verifier at this address says to the string of a key for the API `transcripts` of that namespace: a code, or
+/// `ALLOWED`.
+pub(super) async fn ask(verifier: &HttpClient, namespace: &str, string: &str) -> Result<String, String> {
+    let target = format!("/auth/nginx/{namespace}/transcripts");
+    let headers =
+        [("x-original-method", "GET"), ("x-original-uri", "/"), ("x-real-ip", "127.0.0.1"), ("x-api-key", string)];
+    let answer = verifier.get(&target, &headers).await?;
+    if answer.status.is_success() {
+        return Ok("ALLOWED".to_owned());
+    }
+    answer.header("x-auth-code").map(str::to_owned).ok_or_else(|| format!("{answer:?}"))
 }
 
 /// Talks to a verifier.

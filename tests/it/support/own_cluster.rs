@@ -3,23 +3,34 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use http::Request;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::accounts::log_in;
+use super::etcd::{self, Server};
 use super::process::{Process, Signal, scratch, tool};
 use super::root;
 use super::wait::eventually;
+
+/// Two at a time beside the common one: each takes as much of the machine as that.
+static ROOM: Semaphore = Semaphore::const_new(2);
 
 /// Runs until it is dropped. The environment's `CLUSTER` counts for nothing: nobody else's cluster is touched.
 pub(crate) struct OwnCluster {
     process: Process,
     kubeconfig: PathBuf,
+    /// Servers that were started again after a restore.
+    restored: Vec<Process>,
+    /// Last: given back when everything has ended.
+    _room: SemaphorePermit<'static>,
 }
 
 impl OwnCluster {
     /// Starts one with our kinds, and nothing else, in it.
     pub(crate) async fn start() -> Self {
+        let room = ROOM.acquire().await.expect("it is never closed");
         let told = scratch("kubeconfig-path");
         let tell = r#"printf '%s' "$KUBECONFIG" >"$0.part" && mv "$0.part" "$0" && exec sleep infinity"#;
         let mut command = Command::new(root().join("tests/cluster/run.sh"));
@@ -32,7 +43,7 @@ impl OwnCluster {
             std::fs::read_to_string(&told).map(PathBuf::from).map_err(|error| error.to_string())
         })
         .await;
-        Self { process, kubeconfig }
+        Self { process, kubeconfig, restored: Vec::new(), _room: room }
     }
 
     /// A client that the API server takes for `user`; for its administrator without one.
@@ -50,6 +61,37 @@ impl OwnCluster {
         let file = scratch(&format!("{name}.kubeconfig"));
         log_in(self.kubeconfig(), token.trim(), &file);
         file
+    }
+
+    /// What etcd holds now, for [`OwnCluster::restore`].
+    pub(crate) async fn snapshot(&self) -> PathBuf {
+        etcd::snapshot(&self.server("etcd")).await
+    }
+
+    /// Stops API server and etcd, restores etcd from a snapshot with these further options of `etcdutl`, and starts
+    /// both again. Can be done once.
+    pub(crate) async fn restore(&mut self, snapshot: &Path, further: &[&str]) {
+        let (mut etcd, api) = (self.server("etcd"), self.server("kube-apiserver"));
+        api.kill().await;
+        etcd.kill().await;
+        etcd::restore(&mut etcd, snapshot, further);
+        // The API server waits for etcd.
+        self.restored = vec![api.start(), etcd.start()];
+        let client = self.client(None).await;
+        eventually("the API server is ready after the restore", async || {
+            for server in &mut self.restored {
+                if let Some(status) = server.status() {
+                    panic!("it has ended with {status}: {}", server.log());
+                }
+            }
+            let request = Request::get("/readyz").body(Vec::new()).expect("it is a request");
+            client.request_text(request).await.map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    fn server(&self, name: &'static str) -> Server {
+        Server::of(name, self.kubeconfig.parent().expect("the kubeconfig is in a folder"))
     }
 
     /// Runs `kubectl` as administrator, from the repository's root, and answers what it printed.
