@@ -22,7 +22,6 @@ use crate::telemetry::chain;
 
 /// Reason of what is said about keys whose pepper is lost.
 const PEPPER_LOST: &str = "PepperLost";
-const LOCKED_OUT: &str = "Secret keyturn-pepper does not hold the pepper that status.versions names, so that nobody recognises the current string; put the pepper back, or rotate the key";
 
 /// Reason of what is said about keys whose quotas and credits nobody knows any more.
 const USAGE_LOST: &str = "UsageLost";
@@ -170,7 +169,12 @@ fn start(record: &Record) -> Option<String> {
 
 fn ready(report: &Report) -> (bool, &'static str, Cow<'static, str>) {
     let (holds, reason, message) = match report.state {
-        State::Active | State::Rotating if report.locked_out_by.is_some() => (false, PEPPER_LOST, LOCKED_OUT),
+        State::Active | State::Rotating if let Some(pepper) = &report.locked_out_by => {
+            let message = format!(
+                "Secret keyturn-pepper does not hold pepper {pepper}, by which the current string is recognised, so nobody is let in; put the pepper back, or rotate the key by spec.rotation.request"
+            );
+            return (false, PEPPER_LOST, message.into());
+        }
         State::Active | State::Rotating if let Some(uid) = &report.usage_lost => {
             let message = format!(
                 "the ApiKeyUsage that status.usage names is gone, and with it what was spent of quotas and credits; to begin anew with all of them unspent, set annotation {RESET_USAGE_ANNOTATION} to {uid}"

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyturn::resources::ApiKey;
-use keyturn::resources::apikey::{KeyState, VersionState};
+use keyturn::resources::apikey::{KeyState, VersionDelivery, VersionState};
+use keyturn::seal::PrivateKey;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -102,6 +103,36 @@ async fn a_lost_pepper_names_the_keys_that_it_locks_out_and_the_next_version_hea
     assert!(judge.log().contains("does not have their pepper"), "{}", judge.log());
     // Put back, it lets the old version in for what is left of its grace.
     assert!(matches!(versions(&key)[1], (1, VersionState::Grace)));
+}
+
+/// Nobody but their holders has these strings, so nothing heals by itself: each key is named, and asked for a rotation.
+#[tokio::test]
+async fn keys_whose_strings_are_handed_over_stay_locked_out_and_say_so_until_they_are_rotated() {
+    let world = World::new().await;
+    let (_, public) = PrivateKey::generate().unwrap();
+    let sealed = json!({"delivery": "Sealed", "sealTo": public});
+    for (name, secret) in [("once", json!({"delivery": "Once"})), ("sealed", sealed)] {
+        world.create_key(name, json!({"secret": secret})).await;
+        world.key_in_state(name, KeyState::Active).await;
+        let delivered = json!({"metadata": {"annotations": {"keyturn.dev/delivered": "1"}}});
+        world.keys().patch(name, &PatchParams::default(), &Patch::Merge(delivered)).await.unwrap();
+        let is_done = |key: &ApiKey| {
+            key.status.as_ref().is_some_and(|status| status.versions[0].delivery == Some(VersionDelivery::Done))
+        };
+        world.key_when(name, "its string handed over", is_done).await;
+    }
+    change(&world, json!({"p1": null, "p2": bytes(&[2; 32]), "active": bytes(b"p2")})).await;
+    for name in ["once", "sealed"] {
+        let is_told = |key: &ApiKey| condition(key, "Ready") == Some(("False".to_owned(), "PepperLost".to_owned()));
+        let key = world.key_when(name, "Ready=False, PepperLost", is_told).await;
+        assert_eq!((pepper_of(&key), versions(&key)), (Some("p1"), vec![(1, VersionState::Current)]), "{name}");
+        let said = world.event(name, "PepperLost").await;
+        assert!(said.contains("p1") && said.contains("rotation.request"), "{said}");
+        world.patch_key(name, json!({"rotation": {"request": {"id": "r1"}}})).await;
+        let is_healed =
+            |key: &ApiKey| pepper_of(key) == Some("p2") && condition(key, "Ready").is_some_and(|it| it.0 == "True");
+        world.key_when(name, "a version under the new pepper", is_healed).await;
+    }
 }
 
 #[tokio::test]

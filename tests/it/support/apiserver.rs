@@ -75,10 +75,19 @@ pub(crate) enum Fault {
     Hang,
     /// It takes effect, of which the test is told, and is never answered.
     HangAfter(Arc<Notify>),
+    /// It takes effect, of which the test is told, and is answered when the test says so.
+    Hold(Held),
     /// The answer's objects are changed on their way back.
     Tamper(Tamper),
     /// The answer's header fields are changed on their way back.
     Dress(Dress),
+}
+
+/// A call whose answer is under way for as long as a test likes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) arrived: Arc<Notify>,
+    pub(crate) release: Arc<Notify>,
 }
 
 type Rule = Box<dyn FnMut(&Call) -> Fault + Send>;
@@ -193,6 +202,11 @@ async fn serve(door: Arc<Door>, request: Request<Incoming>) -> Result<Response<B
         Fault::HangAfter(happened) => {
             happened.notify_one();
             match never.await {}
+        }
+        Fault::Hold(Held { arrived, release }) => {
+            arrived.notify_one();
+            release.notified().await;
+            Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
         }
         Fault::Tamper(tamper) if is_watch => Ok(answer.map(|body| tampered_lines(body, tamper))),
         Fault::Tamper(tamper) => tampered(answer, tamper).await,
