@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
@@ -26,11 +26,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use support::apply::{apply_files, field, objects};
-use support::backend::Backend;
 use support::cluster::Namespace;
 use support::http::HttpClient;
-use support::keyturn::Keyturn;
-use support::nginx::Nginx;
+use support::installation::Installation;
 
 /// The test support, as far as it is needed here.
 #[path = "../tests/it/support"]
@@ -41,6 +39,7 @@ mod support {
     pub(crate) mod backend;
     pub(crate) mod cluster;
     pub(crate) mod http;
+    pub(crate) mod installation;
     pub(crate) mod keyturn;
     pub(crate) mod nginx;
     pub(crate) mod ports;
@@ -59,19 +58,14 @@ const WRITERS: usize = 16;
 #[tokio::main]
 async fn main() {
     let keys = number_of_keys();
-    let namespace = Namespace::create().await;
-    let _controller = Keyturn::controller(&namespace).await;
-    let mut verifier = Keyturn::verifier(&namespace);
-    verifier.ready().await;
-    let backend = Backend::start().await;
-    let api = format!("{}/transcripts", namespace.name());
-    let nginx = Nginx::protecting(&api, verifier.auth(), backend.address()).await;
-    apply_files(&namespace, &["config/samples/protectedapi.yaml", "config/samples/apikeytiers.yaml"]).await;
+    let installation = Installation::protecting("transcripts").await;
+    let namespace = &installation.namespace;
+    apply_files(namespace, &["config/samples/protectedapi.yaml", "config/samples/apikeytiers.yaml"]).await;
 
-    mint(&namespace, keys).await;
+    mint(namespace, keys).await;
 
-    let watcher = Watcher::start(objects(&namespace, "ApiKey")).await;
-    let client = |rest| Client { proxy: nginx.address(), rest };
+    let watcher = Watcher::start(objects(namespace, "ApiKey")).await;
+    let client = |rest| Client { proxy: installation.nginx.address(), rest };
     let mut kinds = [
         ("asks without a pause", client(Duration::ZERO), Figures::default()),
         ("rests 1 ms between requests", client(Duration::from_millis(1)), Figures::default()),
@@ -80,11 +74,11 @@ async fn main() {
     let samples = SAMPLES * kinds.len();
     for sample in 0..samples {
         let name = name(sample * keys / samples);
-        let key = string_of(&namespace, &name).await;
+        let key = installation.string_in(&name).await.expect("an active key has its Secret");
         let (_, client, figures) = &mut kinds[sample % 2];
-        figures.add(revoke(&namespace, *client, &watcher, &name, key).await);
+        figures.add(revoke(namespace, *client, &watcher, &name, key).await);
         // The application's memory of requests is not needed.
-        backend.take();
+        installation.backend.take();
     }
     for (client, _, figures) in kinds {
         print(&format!("{SAMPLES} revocations among {keys} keys; the client {client}"));
@@ -145,12 +139,6 @@ async fn active_keys(namespace: &Namespace) -> usize {
             _ => return active,
         }
     }
-}
-
-async fn string_of(namespace: &Namespace, name: &str) -> String {
-    let secret = namespace.api::<Secret>().get(name).await.expect("an active key has its Secret");
-    let string = secret.data.and_then(|mut data| data.remove("api-key")).expect("the Secret holds the string");
-    String::from_utf8(string.0).expect("a key is text")
 }
 
 /// What the API server tells a watcher of keys about, and when.

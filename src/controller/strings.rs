@@ -262,18 +262,8 @@ mod tests {
     #[test]
     fn keys_are_counted_by_the_peppers_of_what_is_in_use() {
         let fixture = Fixture::new();
-        let version = |number, pepper: &str, state| Version {
-            number,
-            digest: digest(1),
-            pepper: pepper.into(),
-            start: "sk".into(),
-            minted_at: Timestamp::UNIX_EPOCH,
-            state,
-            not_after: None,
-            superseded_at: None,
-            request: None,
-            handover: None,
-        };
+        let version =
+            |number, pepper: &str, state| Version { pepper: pepper.into(), ..fixtures::version(number, state) };
         let versions = Versions::new(vec![
             version(3, "p3", VersionState::Current),
             version(2, "p2", VersionState::Grace),

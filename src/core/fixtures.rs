@@ -1,4 +1,4 @@
-//! A key and an API that say as little as possible: what tests of any module start from.
+//! A key, a version of it and an API that say as little as possible: what tests of any module start from.
 
 use std::time::Duration;
 
@@ -6,9 +6,11 @@ use jiff::Timestamp;
 
 use super::acceptance::{Accepted, Rejection};
 use super::address::AddressSet;
+use super::digest::Pepper;
 use super::key::{Environment, KeyFormat};
 use super::lifecycle::{Record, Secret, UsageObject, World};
 use super::policy::{Api, Delivery, Key, Mode, ObjectName, Preflight, Schedule, Unmatched};
+use super::rotation::{Version, VersionState};
 use super::route::Routes;
 
 /// The key speech/ci of the API speech/transcripts, created at the epoch.
@@ -35,6 +37,22 @@ pub(crate) fn key() -> Key {
         delivery: Delivery::Retain,
         source: None,
         not_yet_supported: vec![],
+    }
+}
+
+/// A version with a string of its own, minted at the epoch under p1.
+pub(crate) fn version(number: u32, state: VersionState) -> Version {
+    Version {
+        number,
+        digest: Pepper::new("p1", &[7; 32]).unwrap().digest_of(&number.to_be_bytes()),
+        pepper: "p1".into(),
+        start: "sk_live_abcd".into(),
+        minted_at: Timestamp::UNIX_EPOCH,
+        state,
+        not_after: None,
+        superseded_at: None,
+        request: None,
+        handover: None,
     }
 }
 

@@ -9,9 +9,6 @@ use std::sync::Arc;
 use super::glob;
 use super::verdict::{Code, Denial};
 
-/// What a kind of resource is called, as a regular expression: codes are made from it.
-pub const KIND: &str = "^[a-z][a-z0-9-]*$";
-
 /// What a key may use of one kind. Patterns ([`glob`]) of ids, names and groups.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct Access {

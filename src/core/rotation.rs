@@ -297,7 +297,7 @@ fn earlier(instant: Timestamp, other: Option<Timestamp>) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::super::digest::Pepper;
+    use super::super::fixtures;
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -307,17 +307,11 @@ mod tests {
     }
 
     fn version(number: u32, state: VersionState) -> Version {
+        let in_grace = state == VersionState::Grace;
         Version {
-            number,
-            digest: Pepper::new("p1", &[7; 32]).unwrap().digest_of(&number.to_be_bytes()),
-            pepper: "p1".into(),
-            start: "sk_live_abcd".into(),
-            minted_at: at(0),
-            state,
-            not_after: (state == VersionState::Grace).then(|| at(3_600_000)),
-            superseded_at: (state == VersionState::Grace).then(|| at(0)),
-            request: None,
-            handover: None,
+            not_after: in_grace.then(|| at(3_600_000)),
+            superseded_at: in_grace.then(|| at(0)),
+            ..fixtures::version(number, state)
         }
     }
 

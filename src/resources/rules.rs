@@ -4,7 +4,7 @@ use kube::core::{Message, Rule};
 use schemars::Schema;
 use serde_json::json;
 
-use crate::core::{duration, resource};
+use crate::core::duration;
 
 /// Letters, digits and punctuation of a scope.
 pub(super) const SCOPE: &str = r"^[\w.:*/-]+$";
@@ -14,6 +14,8 @@ const TOKEN: &str = r"^[\w!#$%&*+.^`|~-]+$";
 const OBJECT_NAME: &str = r"^[a-z\d]+((-*|\.)[a-z\d]+)*$";
 /// What Kubernetes takes for a data key of a Secret.
 pub(super) const DATA_KEY: &str = r"^[-.\w]+$";
+/// What codes such as `MODEL_NOT_FOUND` can be made of.
+const RESOURCE_KIND: &str = "^[a-z][a-z0-9-]*$";
 /// An owner's name, here and in its ApiKeyOwner.
 const OWNER: &str = r"^[\w.-]+$";
 /// RFC 3339, upper-case, at most nanoseconds.
@@ -159,7 +161,7 @@ pub(super) fn method(field: &str) -> Rule {
 /// A kind of resource, of which codes such as `MODEL_NOT_FOUND` are made. Two of those mean something else already.
 pub(super) fn resource_kind(field: &str) -> Rule {
     rule(
-        format!("self.matches(r'{}') && !(self in ['api', 'route'])", resource::KIND),
+        format!("self.matches(r'{RESOURCE_KIND}') && !(self in ['api', 'route'])"),
         format!(
             "'{field} \"' + self + '\" is no kind of resource; use lower-case letters, digits and hyphens, such as model, and neither api nor route'"
         ),

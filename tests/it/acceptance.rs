@@ -12,44 +12,32 @@ use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Pos
 use serde_json::{Value, json};
 
 use crate::support::apply::{apply, apply_files, condition, field, manifests, objects};
-use crate::support::backend::Backend;
 use crate::support::cluster::Namespace;
 use crate::support::http::{Answer, HttpClient};
+use crate::support::installation::Installation;
 use crate::support::keyturn::Keyturn;
-use crate::support::nginx::Nginx;
 use crate::support::process::Signal;
 use crate::support::wait::eventually;
 use load::Load;
 
 const READ: &str = "/v1/transcripts/1";
 
-/// Everything that stands between a client and an application.
 struct World {
-    nginx: Nginx,
-    backend: Backend,
-    _verifier: Keyturn,
-    _controller: Keyturn,
-    namespace: Namespace,
+    installation: Installation,
 }
 
 impl World {
     /// Starts it all, and applies the samples and the demo's keys as they stand.
     async fn start() -> Self {
-        let namespace = Namespace::create().await;
-        let controller = Keyturn::controller(&namespace).await;
-        let mut verifier = Keyturn::verifier(&namespace);
-        verifier.ready().await;
-        let backend = Backend::start().await;
-        let api = format!("{}/transcripts", namespace.name());
-        let nginx = Nginx::protecting(&api, verifier.auth(), backend.address()).await;
+        let installation = Installation::protecting("transcripts").await;
         let samples = ["protectedapi", "apikeytiers", "apikeyrole", "apikey"];
-        apply_files(&namespace, &samples.map(|name| format!("config/samples/{name}.yaml"))).await;
-        apply_files(&namespace, &["config/demo/keys.yaml"]).await;
-        Self { nginx, backend, _verifier: verifier, _controller: controller, namespace }
+        apply_files(&installation.namespace, &samples.map(|name| format!("config/samples/{name}.yaml"))).await;
+        apply_files(&installation.namespace, &["config/demo/keys.yaml"]).await;
+        Self { installation }
     }
 
     async fn key(&self, name: &str) -> DynamicObject {
-        objects(&self.namespace, "ApiKey").get(name).await.unwrap()
+        objects(&self.installation.namespace, "ApiKey").get(name).await.unwrap()
     }
 
     /// Waits until a member of a key's status says `wanted`.
@@ -68,19 +56,17 @@ impl World {
     }
 
     async fn secret(&self, name: &str) -> Option<String> {
-        let secret = self.namespace.api::<Secret>().get_opt(name).await.unwrap()?;
-        let string = secret.data?.remove("api-key")?;
-        Some(String::from_utf8(string.0).unwrap())
+        self.installation.string_in(name).await
     }
 
     async fn patch(&self, name: &str, spec: Value) -> Result<DynamicObject, kube::Error> {
         let patch = Patch::Merge(json!({ "spec": spec }));
-        objects(&self.namespace, "ApiKey").patch(name, &PatchParams::default(), &patch).await
+        objects(&self.installation.namespace, "ApiKey").patch(name, &PatchParams::default(), &patch).await
     }
 
     async fn call(&self, key: &str) -> Answer {
         let credential = format!("Bearer {key}");
-        HttpClient::new(self.nginx.address()).get(READ, &[("Authorization", &credential)]).await.unwrap()
+        HttpClient::new(self.installation.nginx.address()).get(READ, &[("Authorization", &credential)]).await.unwrap()
     }
 
     /// Waits until the key is answered with this status and code.
@@ -120,8 +106,8 @@ async fn nginx_lets_nobody_in_but_who_holds_the_key_and_may() {
     let key = world.string("ci-runner").await;
     let credential = format!("Bearer {key}");
     let authorization = [("Authorization", credential.as_str())];
-    let client = HttpClient::new(world.nginx.address());
-    let far = HttpClient::from_address(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), world.nginx.address());
+    let client = HttpClient::new(world.installation.nginx.address());
+    let far = HttpClient::from_address(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), world.installation.nginx.address());
 
     let none = client.get(READ, &[]).await.unwrap();
     assert_eq!(verdict(&none), (401, "UNAUTHORIZED".into()));
@@ -129,13 +115,13 @@ async fn nginx_lets_nobody_in_but_who_holds_the_key_and_may() {
     let lacking = client.send(Method::POST, READ, &authorization).await.unwrap();
     assert_eq!(verdict(&lacking), (403, "INSUFFICIENT_SCOPE".into()));
     assert_eq!(verdict(&far.get(READ, &authorization).await.unwrap()), (403, "IP_NOT_ALLOWED".into()));
-    assert!(world.backend.take().is_empty(), "a refused request has reached the backend");
+    assert!(world.installation.backend.take().is_empty(), "a refused request has reached the backend");
 
     let forged = [authorization[0], ("X-Apikey-Name", "root"), ("X-Apikey-Environment", "test")];
     let answer = client.get(READ, &forged).await.unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("x-ratelimit-limit"), Some("1000"));
-    let seen = world.backend.take();
+    let seen = world.installation.backend.take();
     let identity = ["x-apikey-name", "x-apikey-owner", "x-apikey-environment", "authorization"];
     let identity = identity.map(|name| seen[0].header(name));
     assert_eq!(identity, [Some("ci-runner"), Some("acme-1"), Some("live"), None]);
@@ -161,7 +147,7 @@ async fn past_the_limit_a_key_waits_for_exactly_retry_after() {
 async fn no_request_fails_while_a_key_is_rotated() {
     let world = World::start().await;
     let old = world.string("busy").await;
-    let load = Load::start(&world.nginx, &old).await;
+    let load = Load::start(&world.installation.nginx, &old).await;
 
     let request = |grace: &str| json!({"rotation": {"request": {"id": "one", "gracePeriod": grace}}});
     world.patch("busy", request("1h")).await.unwrap();
@@ -203,10 +189,10 @@ async fn nothing_is_left_of_a_deleted_key() {
     let world = World::start().await;
     let key = world.string("ci-runner").await;
     let uid = world.key("ci-runner").await.metadata.uid;
-    objects(&world.namespace, "ApiKey").delete("ci-runner", &DeleteParams::default()).await.unwrap();
+    objects(&world.installation.namespace, "ApiKey").delete("ci-runner", &DeleteParams::default()).await.unwrap();
     world.refused(&key, 401, "UNAUTHORIZED").await;
     eventually("no Secret belongs to the key", async || {
-        let secrets = world.namespace.api::<Secret>().list(&ListParams::default()).await.unwrap();
+        let secrets = world.installation.namespace.api::<Secret>().list(&ListParams::default()).await.unwrap();
         let owned = |secret: &Secret| {
             secret.metadata.owner_references.iter().flatten().any(|owner| Some(&owner.uid) == uid.as_ref())
         };
@@ -223,22 +209,22 @@ async fn mistakes_are_refused_or_explained() {
     for (name, part) in
         [("bad-cidr", "10.0.0.0/33"), ("long-grace", "gracePeriod"), ("scope-with-space", "spec.scopes")]
     {
-        let refusal = apply(&world.namespace, &mistake(name)[0]).await.unwrap_err().to_string();
+        let refusal = apply(&world.installation.namespace, &mistake(name)[0]).await.unwrap_err().to_string();
         assert!(refusal.contains(part), "{name}: {refusal}");
     }
 
     let foreign: Secret = serde_json::from_value(mistake("taken-secret").remove(0)).unwrap();
-    world.namespace.api().create(&PostParams::default(), &foreign).await.unwrap();
+    world.installation.namespace.api().create(&PostParams::default(), &foreign).await.unwrap();
     for (name, reason, part) in
         [("unknown-tier", "TierNotFound", "platinum"), ("taken-secret", "SecretNameTaken", "database")]
     {
-        apply(&world.namespace, mistake(name).last().unwrap()).await.unwrap();
+        apply(&world.installation.namespace, mistake(name).last().unwrap()).await.unwrap();
         let key = world.wait_for(name, "/status/state", |state| state == "Rejected").await;
         let [status, said, message] = condition(&key, "Accepted").unwrap();
         assert_eq!([status.as_str(), said.as_str()], ["False", reason], "{name}: {message}");
         assert!(message.contains(part), "{name}: {message}");
     }
-    let kept = world.namespace.api::<Secret>().get("database").await.unwrap();
+    let kept = world.installation.namespace.api::<Secret>().get("database").await.unwrap();
     assert_eq!(kept.data.unwrap().keys().collect::<Vec<_>>(), ["password"]);
 }
 

@@ -2,58 +2,44 @@
 //! real verifier for a real nginx.
 
 use axum::http::Method;
-use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::support::apply::{apply_files, condition, objects};
-use crate::support::backend::Backend;
-use crate::support::cluster::Namespace;
 use crate::support::http::{Answer, HttpClient};
-use crate::support::keyturn::Keyturn;
-use crate::support::nginx::Nginx;
+use crate::support::installation::Installation;
 use crate::support::wait::eventually;
 
 struct World {
-    nginx: Nginx,
-    backend: Backend,
+    installation: Installation,
     key: String,
-    namespace: Namespace,
-    _verifier: Keyturn,
-    _controller: Keyturn,
 }
 
 impl World {
     async fn start() -> Self {
-        let namespace = Namespace::create().await;
-        let controller = Keyturn::controller(&namespace).await;
-        let mut verifier = Keyturn::verifier(&namespace);
-        verifier.ready().await;
-        let backend = Backend::start().await;
-        let api = format!("{}/inference", namespace.name());
-        let nginx = Nginx::protecting(&api, verifier.auth(), backend.address()).await;
-        apply_files(&namespace, &["config/samples/resources.yaml"]).await;
+        let installation = Installation::protecting("inference").await;
+        apply_files(&installation.namespace, &["config/samples/resources.yaml"]).await;
         let key = eventually("the key is minted", async || {
-            let secret = namespace.api::<Secret>().get_opt("transcriber").await.map_err(|error| error.to_string())?;
-            let string = secret.and_then(|secret| secret.data?.remove("api-key"));
-            string.ok_or_else(|| "there is no string yet".to_owned())
+            installation.string_in("transcriber").await.ok_or_else(|| "there is no string yet".to_owned())
         })
         .await;
-        let key = String::from_utf8(key.0).expect("a key is text");
-        Self { nginx, backend, key, namespace, _verifier: verifier, _controller: controller }
+        Self { installation, key }
     }
 
     async fn send(&self, method: &Method, target: &str, headers: &[(&str, &str)]) -> Answer {
         let mut all = vec![("x-api-key", &*self.key)];
         all.extend(headers);
-        HttpClient::new(self.nginx.address()).send(method.clone(), target, &all).await.expect("nginx answers")
+        HttpClient::new(self.installation.nginx.address())
+            .send(method.clone(), target, &all)
+            .await
+            .expect("nginx answers")
     }
 
     /// Status and code; a request that passes has reached the backend, any other has not.
     async fn outcome(&self, method: &Method, target: &str, headers: &[(&str, &str)]) -> (u16, String) {
         let answer = self.send(method, target, headers).await;
         let status = answer.status.as_u16();
-        assert_eq!(self.backend.take().len(), usize::from(status == 200), "{target} {headers:?}");
+        assert_eq!(self.installation.backend.take().len(), usize::from(status == 200), "{target} {headers:?}");
         let document: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         assert!(status == 200 || document["status"] == status, "{target} {headers:?}: {}", answer.body);
         (status, document["code"].as_str().unwrap_or_default().to_owned())
@@ -68,7 +54,7 @@ async fn a_key_may_use_what_its_lists_say_of_what_the_catalog_has() {
         answer => Err(format!("{answer:?}")),
     })
     .await;
-    world.backend.take();
+    world.installation.backend.take();
     let header = |value| vec![("x-runtime", value)];
     let (get, post) = (Method::GET, Method::POST);
     for (method, target, headers, status, code) in [
@@ -115,7 +101,7 @@ async fn a_change_of_catalog_or_key_counts_from_the_moment_it_is_seen() {
     };
     let patch = async |kind: &str, name: &str, spec: Value| {
         let patch = Patch::Merge(json!({"spec": spec}));
-        objects(&world.namespace, kind).patch(name, &PatchParams::default(), &patch).await.unwrap();
+        objects(&world.installation.namespace, kind).patch(name, &PatchParams::default(), &patch).await.unwrap();
     };
     turns("/v1/audio?runtime_id=2", (200, "")).await;
     patch("ApiKey", "transcriber", json!({"resources": [{"kind": "runtime", "allow": ["1"]}]})).await;
@@ -134,7 +120,7 @@ async fn a_route_that_reads_a_parameter_that_it_does_not_have_is_refused() {
     let resource = json!({"kind": "runtime", "from": [{"path": "model"}]});
     let routes = json!([{"name": "infer", "path": "/v1/audio", "resource": resource}]);
     let patch = Patch::Merge(json!({"spec": {"routes": routes}}));
-    let apis = objects(&world.namespace, "ProtectedApi");
+    let apis = objects(&world.installation.namespace, "ProtectedApi");
     apis.patch("inference", &PatchParams::default(), &patch).await.unwrap();
     let message =
         "spec.routes[infer].resource.from: path \"/v1/audio\" has no parameter {model}; add it or name one that it has";

@@ -9,6 +9,7 @@ pub(crate) mod cluster;
 pub(crate) mod etcd;
 pub(crate) mod events;
 pub(crate) mod http;
+pub(crate) mod installation;
 pub(crate) mod keyturn;
 pub(crate) mod network;
 pub(crate) mod nginx;

@@ -96,27 +96,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::core::digest::Pepper;
+    use crate::core::fixtures::version;
     use crate::core::lifecycle::Revocation;
     use crate::core::rotation::Versions;
     use VersionState::{Current, Grace, Retired, Staged};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
-
-    fn version(number: u32, state: VersionState) -> Version {
-        Version {
-            number,
-            digest: Pepper::new("p1", &[7; 32]).unwrap().digest_of(b"abc"),
-            pepper: "p1".into(),
-            start: "sk_live_a1b2".into(),
-            minted_at: NOW,
-            state,
-            not_after: None,
-            superseded_at: None,
-            request: None,
-            handover: None,
-        }
-    }
 
     fn record(versions: &[(u32, VersionState)]) -> Record {
         let versions: Vec<_> = versions.iter().map(|(number, state)| version(*number, *state)).collect();

@@ -167,7 +167,6 @@ mod tests {
 
     use super::*;
     use crate::core::acceptance::Rejection;
-    use crate::core::digest::Pepper;
     use crate::core::fixtures;
     use crate::core::policy::Key;
     use crate::core::rotation::Versions;
@@ -180,17 +179,12 @@ mod tests {
     }
 
     fn version(number: u32, state: VersionState, handover: Option<Handover>) -> Version {
+        let in_grace = state == VersionState::Grace;
         Version {
-            number,
-            digest: Pepper::new("p1", &[7; 32]).unwrap().digest_of(&number.to_be_bytes()),
-            pepper: "p1".into(),
-            start: "sk_live_abcd".into(),
-            minted_at: at(0),
-            state,
-            not_after: (state == VersionState::Grace).then(|| at(400)),
-            superseded_at: (state == VersionState::Grace).then(|| at(0)),
-            request: None,
+            not_after: in_grace.then(|| at(400)),
+            superseded_at: in_grace.then(|| at(0)),
             handover,
+            ..fixtures::version(number, state)
         }
     }
 

@@ -118,8 +118,7 @@ mod tests {
     use super::super::{Plan, Revocation, Secret, plan};
     use super::*;
     use crate::core::acceptance::accept;
-    use crate::core::digest::Pepper;
-    use crate::core::fixtures;
+    use crate::core::fixtures::{self, version};
     use crate::core::policy::{Key, ObjectName, Policies};
     use crate::core::rotation::Versions;
 
@@ -127,22 +126,6 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
-    }
-
-    fn version(number: u32, state: VersionState) -> Version {
-        let digest = Pepper::new("p1", &[7; 32]).unwrap().digest_of(&number.to_be_bytes());
-        Version {
-            number,
-            digest,
-            pepper: "p1".into(),
-            start: "sk_live_abcd".into(),
-            minted_at: at(0),
-            state,
-            not_after: None,
-            superseded_at: None,
-            request: None,
-            handover: None,
-        }
     }
 
     /// The plan for a key whose current string is where it belongs, with these notices of it given.

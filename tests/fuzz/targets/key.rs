@@ -8,18 +8,18 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keyturn::core::address::AddressSet;
 use keyturn::core::digest::Pepper;
 use keyturn::core::key::{Environment, KeyFormat};
-use keyturn::core::policy::{Api, Credential, Delivery, Key, Mode, ObjectName, Preflight, Schedule, Unmatched};
+use keyturn::core::policy::Api;
 use keyturn::core::rotation::VersionState;
-use keyturn::core::route::Routes;
-use keyturn::core::scope::Scope;
+use keyturn::resources::{ApiKey, ProtectedApi};
 use keyturn::verify::engine::Engine;
 use keyturn::verify::gate::{Gate, Watched};
 use keyturn::verify::index::{Index, KeyRecord, KeyVersion};
 use keyturn::verify::request::{Original, Request};
 use libfuzzer_sys::fuzz_target;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 /// Stand for whole strings in an input, which no fuzzer would guess: the key's own, and a well-formed one that
 /// nobody has.
@@ -36,8 +36,9 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let pepper = Pepper::new("p1", &[7; 32]).unwrap();
     let (known, unknown) = (string(1), string(2));
     let index = Index::default();
+    let api = Arc::new(api());
     index.change_policies(|policies| {
-        policies.apis.insert(name("transcripts"), Ok(Arc::new(api())));
+        policies.apis.insert(api.name.clone(), Ok(api));
     });
     index.apply(record(&pepper, &known));
     let gate = Gate::new(Duration::from_secs(30));
@@ -46,76 +47,43 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     Fixture { engine: Engine::new(Arc::new(index), Arc::new(gate), pepper.into()), known, unknown }
 });
 
-fn name(name: &str) -> ObjectName {
-    ObjectName::new("speech", name)
-}
-
-fn format() -> KeyFormat {
-    KeyFormat { prefix: "sk".into(), length: 32 }
-}
-
 fn string(seed: u8) -> String {
     let fill = |bytes: &mut [u8]| -> Result<(), std::convert::Infallible> {
         bytes.fill(seed);
         Ok(())
     };
-    format().mint(Environment::Live, fill).unwrap().expose().to_owned()
+    let format = KeyFormat { prefix: "sk".into(), length: 32 };
+    format.mint(Environment::Live, fill).unwrap().expose().to_owned()
+}
+
+fn object<K: DeserializeOwned>(kind: &str, name: &str, spec: Value) -> K {
+    let metadata = json!({
+        "name": name, "namespace": "speech", "uid": name, "creationTimestamp": "1970-01-01T00:00:00Z",
+    });
+    let object = json!({"apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec});
+    serde_json::from_value(object).unwrap()
 }
 
 fn api() -> Api {
-    Api {
-        mode: Mode::Enforce,
-        name: name("transcripts"),
-        key_format: format(),
-        credentials: vec![
-            Credential::Header { name: "authorization".into(), scheme: Some("Bearer".into()) },
-            Credential::Header { name: "x-api-key".into(), scheme: None },
-            Credential::Query { name: "api_key".into() },
+    let spec = json!({
+        "keyFormat": {"prefix": "sk"},
+        "credentials": [
+            {"header": "Authorization", "scheme": "Bearer"}, {"header": "X-API-Key"}, {"query": "api_key"},
         ],
-        grants: vec![],
-        default_tier: None,
-        default_schedule: Schedule::default(),
-        expires_after: None,
-        default_scopes: vec![],
-        reversible_revocation: false,
-        routes: Routes::build(vec![]).unwrap(),
-        unmatched: Unmatched::RequireKey,
-        preflight: Preflight::RequireKey,
-        identify_scopes: false,
-    }
+        "preflight": "RequireKey",
+    });
+    object::<ProtectedApi>("ProtectedApi", "transcripts", spec).parse().unwrap()
 }
 
 fn record(pepper: &Pepper, string: &str) -> KeyRecord {
-    let (uid, name): (Arc<str>, _) = ("u1".into(), name("ci"));
-    let key = Key {
-        name: name.clone(),
-        uid: Arc::clone(&uid),
-        created_at: Timestamp::UNIX_EPOCH,
-        api: self::name("transcripts"),
-        environment: Environment::Live,
-        owner: None,
-        tier: None,
-        scopes: Some(vec![Scope::parse("transcripts:read").unwrap()]),
-        roles: vec![],
-        ip_allowlist: AddressSet::default(),
-        resources: vec![],
-        rate_limits: vec![],
-        enabled: true,
-        revoked: false,
-        expires_at: None,
-        rotation: Schedule::default(),
-        rotation_request: None,
-        secret_name: Arc::clone(&name.name),
-        delivery: Delivery::Retain,
-        source: None,
-        not_yet_supported: vec![],
-    };
+    let spec = json!({"apiRef": {"name": "transcripts"}, "scopes": ["transcripts:read"]});
+    let key = object::<ApiKey>("ApiKey", "ci", spec).parse().unwrap();
     let digest = pepper.digest_of(string.as_bytes());
     KeyRecord {
+        name: key.name.clone(),
+        uid: Arc::clone(&key.uid),
+        created_at: key.created_at,
         key: Ok(key),
-        name,
-        uid,
-        created_at: Timestamp::UNIX_EPOCH,
         id: Some("key_1".into()),
         versions: vec![KeyVersion { number: 1, digest, state: VersionState::Current, not_after: None }],
         revoked_for_good: false,
