@@ -84,6 +84,8 @@ fn api() -> Api {
         path: path.into(),
         require: Some(Query::parse("transcripts:read").unwrap()),
         resource: None,
+        cost: 1,
+        charges: vec![],
         public: false,
     };
     let mut routes: Vec<_> = (0..10).map(|at| route(&format!("r{at}"), &format!("/v1/things{at}/{{id}}"))).collect();
@@ -128,6 +130,8 @@ fn record(at: usize, digest: Digest) -> KeyRecord {
         ip_allowlist: AddressSet::parse([network]).unwrap(),
         resources: vec![],
         rate_limits: vec![limit("burst", u32::MAX, 1)],
+        quotas: vec![],
+        credits: None,
         enabled: true,
         revoked: false,
         expires_at: None,

@@ -4,6 +4,7 @@
 pub mod acceptance;
 pub mod address;
 pub mod audit;
+pub mod budget;
 pub mod digest;
 pub mod duration;
 pub mod enforced;

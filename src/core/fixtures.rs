@@ -9,9 +9,10 @@ use super::address::AddressSet;
 use super::digest::Pepper;
 use super::key::{Environment, KeyFormat};
 use super::lifecycle::{Record, Secret, UsageObject, World};
+use super::owner::Owner;
 use super::policy::{Api, Delivery, Key, Mode, ObjectName, Preflight, Schedule, Unmatched};
 use super::rotation::{Version, VersionState};
-use super::route::Routes;
+use super::route::{Route, Routes};
 
 /// The key speech/ci of the API speech/transcripts, created at the epoch.
 pub(crate) fn key() -> Key {
@@ -28,6 +29,8 @@ pub(crate) fn key() -> Key {
         ip_allowlist: AddressSet::default(),
         resources: vec![],
         rate_limits: vec![],
+        quotas: vec![],
+        credits: None,
         enabled: true,
         revoked: false,
         expires_at: None,
@@ -53,6 +56,34 @@ pub(crate) fn version(number: u32, state: VersionState) -> Version {
         superseded_at: None,
         request: None,
         handover: None,
+    }
+}
+
+/// The owner speech/acme.
+pub(crate) fn owner() -> Owner {
+    Owner {
+        object: ObjectName::new("speech", "acme"),
+        uid: "u1".into(),
+        namespaces: vec![],
+        tier: None,
+        rate_limits: vec![],
+        quotas: vec![],
+        max_active_keys: None,
+        usage: None,
+    }
+}
+
+/// A route that any key may take, with any method.
+pub(crate) fn route(name: &str, path: &str) -> Route {
+    Route {
+        name: name.into(),
+        methods: vec![],
+        path: path.into(),
+        require: None,
+        resource: None,
+        cost: 1,
+        charges: vec![],
+        public: false,
     }
 }
 

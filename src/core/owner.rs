@@ -4,13 +4,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::acceptance::{Reason, Rejection};
-use super::policy::{Age, ObjectName};
+use super::budget::Quota;
+use super::policy::{Age, ObjectName, RateLimit};
 
 /// What an ApiKeyOwner says.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Owner {
+    pub object: ObjectName,
+    pub uid: Arc<str>,
     /// Other namespaces whose keys may claim the owner.
     pub namespaces: Vec<Arc<str>>,
+    /// Of keys that name none.
+    pub tier: Option<Arc<str>>,
+    /// Shared by the owner's keys.
+    pub rate_limits: Vec<RateLimit>,
+    /// Shared by the owner's keys.
+    pub quotas: Vec<Quota>,
+    /// Keys that may be active at the same time; `None`: as many as the tier says.
+    pub max_active_keys: Option<u32>,
+    /// Uid of the ApiKeyUsage that holds what was spent of the quotas, once there is one.
+    pub usage: Option<Arc<str>>,
 }
 
 /// An ApiKeyOwner's claim to speak for an external id.
@@ -108,10 +121,11 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::core::fixtures;
 
     fn claim(external_id: &str, second: i64, uid: &str) -> OwnerClaim {
         let age = Age { created_at: Timestamp::from_second(second).unwrap(), uid: uid.into() };
-        let owner = Owner { namespaces: vec![uid.into()] };
+        let owner = Owner { namespaces: vec![uid.into()], ..fixtures::owner() };
         OwnerClaim { external_id: external_id.into(), age, owner: Ok(Arc::new(owner)) }
     }
 

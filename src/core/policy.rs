@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::acceptance::Rejection;
 use super::address::AddressSet;
+use super::budget::{Credits, Quota};
 use super::grant::Grant;
 use super::key::{Environment, KeyFormat};
 use super::owner::OwnerDirectory;
@@ -70,6 +71,9 @@ pub struct Key {
     /// Which resources it may use; a kind that is not there is not restricted.
     pub resources: Vec<Access>,
     pub rate_limits: Vec<RateLimit>,
+    pub quotas: Vec<Quota>,
+    /// `None`: requests spend nothing.
+    pub credits: Option<Credits>,
     pub enabled: bool,
     pub revoked: bool,
     pub expires_at: Option<Timestamp>,
@@ -219,6 +223,11 @@ pub enum Preflight {
 pub struct Tier {
     pub name: Arc<str>,
     pub rate_limits: Vec<RateLimit>,
+    pub quotas: Vec<Quota>,
+    /// Keys of one owner that may be active at the same time; `None`: any number.
+    pub max_active_keys_per_owner: Option<u32>,
+    /// Longest life of a key, from its creation.
+    pub max_lifetime: Option<Duration>,
     pub schedule: Schedule,
 }
 

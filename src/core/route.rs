@@ -29,8 +29,20 @@ pub struct Route {
     pub require: Option<Query>,
     /// What the requests are for.
     pub resource: Option<RouteResource>,
+    /// Credits that a request spends.
+    pub cost: u32,
+    /// What a request charges to rate limits of these names.
+    pub charges: Vec<RouteCharge>,
     /// No key is needed, and one that is there is ignored.
     pub public: bool,
+}
+
+/// What a request is charged to the rate limit of a name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RouteCharge {
+    pub limit: Arc<str>,
+    /// 0 looks without charging.
+    pub cost: u32,
 }
 
 impl Route {
@@ -261,10 +273,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::core::fixtures;
 
     fn route(name: &str, methods: &[&str], path: &str) -> Route {
         let methods = methods.iter().map(|method| Arc::from(*method)).collect();
-        Route { name: name.into(), methods, path: path.into(), require: None, resource: None, public: false }
+        Route { methods, ..fixtures::route(name, path) }
     }
 
     fn build(routes: &[(&str, &[&str], &str)]) -> Result<Routes, RouteError> {

@@ -96,7 +96,16 @@ impl ApiKeyOwner {
             ("spec.quotas", !spec.quotas.is_empty()),
             ("spec.maxActiveKeys", spec.max_active_keys.is_some()),
         ])?;
-        Ok(Owner { namespaces: spec.namespaces.iter().map(|namespace| namespace.as_str().into()).collect() })
+        Ok(Owner {
+            object: parse::object_name(&self.metadata)?,
+            uid: self.metadata.uid.as_deref().unwrap_or_default().into(),
+            namespaces: spec.namespaces.iter().map(|namespace| namespace.as_str().into()).collect(),
+            tier: spec.tier.as_deref().map(Into::into),
+            rate_limits: parse::rate_limits("spec.rateLimits", &spec.rate_limits)?,
+            quotas: parse::quotas("spec.quotas", &spec.quotas)?,
+            max_active_keys: spec.max_active_keys,
+            usage: None,
+        })
     }
 }
 
@@ -113,6 +122,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::core::fixtures;
 
     fn claim(spec: Value) -> OwnerClaim {
         let owner: ApiKeyOwner = serde_json::from_value(json!({
@@ -147,7 +157,7 @@ mod tests {
             (json!({}), "acme", vec![]),
             (json!({"externalId": "cus_1", "namespaces": ["team-a"]}), "cus_1", vec!["team-a".into()]),
         ] {
-            let owner = Ok(Arc::new(Owner { namespaces }));
+            let owner = Ok(Arc::new(Owner { namespaces, ..fixtures::owner() }));
             assert_eq!(claim(spec), OwnerClaim { external_id: external_id.into(), age: age.clone(), owner });
         }
     }

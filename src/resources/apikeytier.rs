@@ -77,6 +77,9 @@ impl ApiKeyTier {
         Ok(policy::Tier {
             name: parse::object_name(&self.metadata)?.name,
             rate_limits: parse::rate_limits("spec.rateLimits", &spec.rate_limits)?,
+            quotas: parse::quotas("spec.quotas", &spec.quotas)?,
+            max_active_keys_per_owner: spec.max_active_keys_per_owner,
+            max_lifetime: parse::duration_from("spec.maxLifetime", parse::SHORTEST_LIFE, spec.max_lifetime.as_ref())?,
             schedule: parse::schedule(
                 "spec.rotation",
                 spec.rotation.interval.as_ref(),
@@ -139,7 +142,8 @@ mod tests {
         };
         let schedule =
             policy::Schedule { interval: Some(std::time::Duration::from_hours(30 * 24)), grace_period: None };
-        let expected = policy::Tier { name: "pro".into(), rate_limits: vec![limit], schedule };
+        let expected =
+            policy::Tier { name: "pro".into(), rate_limits: vec![limit], schedule, ..policy::Tier::default() };
         assert_eq!(parse(&spec), Ok(expected));
     }
 }

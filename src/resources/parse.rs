@@ -6,9 +6,10 @@ use std::fmt::Display;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::duration::Duration;
-use super::limits::RateLimit;
+use super::limits::{Period, Quota, RateLimit};
 use crate::core::acceptance::{Reason, Rejection};
 use crate::core::address::AddressSet;
+use crate::core::budget;
 use crate::core::policy::{self, ObjectName};
 use crate::core::scope::Scope;
 
@@ -61,6 +62,9 @@ pub(super) fn duration_from(
     Ok(Some(parsed))
 }
 
+/// The shortest life that a key can be given by others.
+pub(super) const SHORTEST_LIFE: std::time::Duration = std::time::Duration::from_mins(1);
+
 /// The shortest interval between rotations.
 const SHORTEST_INTERVAL: std::time::Duration = std::time::Duration::from_mins(1);
 
@@ -104,6 +108,21 @@ pub(super) fn rate_limits(field: &str, limits: &[RateLimit]) -> Result<Vec<polic
         })
     };
     limits.iter().map(parse).collect()
+}
+
+pub(super) fn quotas(field: &str, quotas: &[Quota]) -> Result<Vec<budget::Quota>, Rejection> {
+    let parse = |quota: &Quota| {
+        if quota.limit == 0 {
+            let field = format!("{field}[{}].limit", quota.name);
+            return Err(invalid(&field, "0 admits nothing; make it 1 or more"));
+        }
+        let period = match quota.period {
+            Period::Day => budget::Period::Day,
+            Period::Month => budget::Period::Month,
+        };
+        Ok(budget::Quota { name: quota.name.as_str().into(), limit: quota.limit, period })
+    };
+    quotas.iter().map(parse).collect()
 }
 
 #[cfg(test)]

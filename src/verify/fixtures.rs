@@ -73,12 +73,9 @@ pub(super) fn record(change: impl FnOnce(&mut Key)) -> KeyRecord {
 
 pub(super) fn route(name: &str, methods: &[&str], path: &str, require: Option<&str>) -> Route {
     Route {
-        name: name.into(),
         methods: methods.iter().map(|method| Arc::from(*method)).collect(),
-        path: path.into(),
         require: require.map(|query| Query::parse(query).unwrap()),
-        resource: None,
-        public: false,
+        ..fixtures::route(name, path)
     }
 }
 

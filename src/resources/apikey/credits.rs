@@ -4,7 +4,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::resources::rules;
+use crate::core::acceptance::Rejection;
+use crate::core::budget;
+use crate::resources::{parse, rules};
 
 /// What may be spent; the remainder is granted + refilled - spent.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
@@ -44,6 +46,33 @@ pub enum RefillInterval {
     #[default]
     Daily,
     Monthly,
+}
+
+impl Credits {
+    /// # Errors
+    /// A value that the schema should have refused.
+    pub(super) fn parse(&self) -> Result<budget::Credits, Rejection> {
+        let refill = self.refill.as_ref().map(Refill::parse).transpose()?;
+        Ok(budget::Credits { granted: self.granted, epoch: self.epoch, refill })
+    }
+}
+
+impl Refill {
+    fn parse(&self) -> Result<budget::Refill, Rejection> {
+        if self.amount == 0 {
+            return Err(parse::invalid("spec.credits.refill.amount", "0 refills nothing; make it 1 or more"));
+        }
+        let day = self.day.map(|day| u8::try_from(day).unwrap_or(u8::MAX));
+        let interval = match (self.interval, day) {
+            (RefillInterval::Daily, None) => budget::Interval::Daily,
+            (RefillInterval::Monthly, Some(day @ 1..=31)) => budget::Interval::Monthly { day },
+            (RefillInterval::Daily | RefillInterval::Monthly, _) => {
+                let cause = "does not go with the interval; give a day, 1 to 31, with Monthly and none with Daily";
+                return Err(parse::invalid("spec.credits.refill.day", cause));
+            }
+        };
+        Ok(budget::Refill { interval, amount: self.amount })
+    }
 }
 
 fn day_with_monthly_only() -> kube::core::Rule {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ApiKey, ApiKeySpec, Delivery, ResourceAccess, SecretTemplate};
+use super::{ApiKey, ApiKeySpec, Credits, Delivery, ResourceAccess, SecretTemplate};
 use crate::core::acceptance::Rejection;
 use crate::core::digest::StringHash;
 use crate::core::policy::{self, Key, ObjectName, RotationRequest};
@@ -39,6 +39,8 @@ impl ApiKey {
             ip_allowlist: parse::addresses("spec.ipAllowlist", &spec.ip_allowlist)?,
             resources: spec.resources.iter().map(access).collect(),
             rate_limits: parse::rate_limits("spec.rateLimits", &spec.rate_limits)?,
+            quotas: parse::quotas("spec.quotas", &spec.quotas)?,
+            credits: spec.credits.as_ref().map(Credits::parse).transpose()?,
             enabled: spec.enabled,
             revoked: spec.revoked,
             expires_at: spec.expires_at.as_ref().map(|at| at.0),
@@ -180,6 +182,26 @@ mod tests {
         assert_eq!(key.rotation_request, Some(RotationRequest { id: "r1".into(), grace_period: Some(Duration::ZERO) }));
     }
 
+    #[test]
+    fn quotas_and_credits_arrive_as_written() {
+        use crate::core::budget::{Credits, Interval, Period, Quota, Refill};
+        let quotas = json!([{"name": "d", "limit": 5, "period": "Day"}, {"name": "m", "limit": 9, "period": "Month"}]);
+        let quota = |name: &str, limit, period| Quota { name: name.into(), limit, period };
+        let parsed = key(json!({"quotas": quotas})).parse().unwrap().quotas;
+        assert_eq!(parsed, [quota("d", 5, Period::Day), quota("m", 9, Period::Month)]);
+        for (refill, expected) in [
+            (json!(null), None),
+            (json!({"interval": "Daily", "amount": 7}), Some(Refill { interval: Interval::Daily, amount: 7 })),
+            (
+                json!({"interval": "Monthly", "amount": 7, "day": 31}),
+                Some(Refill { interval: Interval::Monthly { day: 31 }, amount: 7 }),
+            ),
+        ] {
+            let parsed = key(json!({"credits": {"granted": 3, "epoch": 2, "refill": refill}})).parse().unwrap();
+            assert_eq!(parsed.credits, Some(Credits { granted: 3, epoch: 2, refill: expected }));
+        }
+    }
+
     fn digest() -> Value {
         json!({"digest": {"algorithm": "SHA-256", "value": "0".repeat(64)}})
     }
@@ -217,6 +239,11 @@ mod tests {
             json!({"ipAllowlist": ["nowhere"]}),
             json!({"rotation": {"interval": "1s"}}),
             json!({"secret": {"onceTtl": "soon"}}),
+            json!({"quotas": [{"name": "q", "limit": 0, "period": "Day"}]}),
+            json!({"credits": {"granted": 1, "refill": {"interval": "Daily", "amount": 0}}}),
+            json!({"credits": {"granted": 1, "refill": {"interval": "Daily", "amount": 1, "day": 1}}}),
+            json!({"credits": {"granted": 1, "refill": {"interval": "Monthly", "amount": 1}}}),
+            json!({"credits": {"granted": 1, "refill": {"interval": "Monthly", "amount": 1, "day": 32}}}),
             json!({"rotation": {"request": {"id": "r", "gracePeriod": "soon"}}}),
             json!({"rateLimits": [{"name": "rps", "limit": 5, "window": "1ms"}]}),
             json!({"source": {"digest": {"algorithm": "SHA-256", "value": "0".repeat(63)}}}),

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Credential, Identity, Mode, Preflight, ProtectedApi, ProtectedApiSpec, RevocationMode, Unmatched};
 use crate::core::acceptance::{Reason, Rejection};
@@ -10,11 +9,8 @@ use crate::core::key::{KeyFormat, PAYLOAD_LENGTHS};
 use crate::core::policy;
 use crate::core::query::Query;
 use crate::core::resource::{Kind, RouteResource, ValueSource};
-use crate::core::route::{Route, Routes};
+use crate::core::route::{Route, RouteCharge, Routes};
 use crate::resources::parse;
-
-/// The shortest life that keys can have by default.
-const SHORTEST_LIFE: Duration = Duration::from_mins(1);
 
 impl ProtectedApi {
     /// What the API comes to.
@@ -43,7 +39,7 @@ impl ProtectedApi {
             )?,
             expires_after: parse::duration_from(
                 "spec.defaults.expiresAfter",
-                SHORTEST_LIFE,
+                parse::SHORTEST_LIFE,
                 defaults.expires_after.as_ref(),
             )?,
             default_scopes: parse::scopes("spec.defaults.scopes", &defaults.scopes)?,
@@ -131,6 +127,8 @@ fn route<'a>(route: &'a super::Route, kinds: &mut Kinds<'a>) -> Result<Route, Re
         path: route.path.as_str().into(),
         require,
         resource: None,
+        cost: route.cost,
+        charges: route.rate_limits.iter().map(charge).collect(),
         public: route.public,
     };
     if let Some(resource) = &route.resource {
@@ -139,6 +137,10 @@ fn route<'a>(route: &'a super::Route, kinds: &mut Kinds<'a>) -> Result<Route, Re
         parsed.resource = Some(RouteResource { kind: Arc::clone(kind), from });
     }
     Ok(parsed)
+}
+
+fn charge(limit: &super::RouteLimit) -> RouteCharge {
+    RouteCharge { limit: limit.name.as_str().into(), cost: limit.cost }
 }
 
 fn value_source(route: &Route, source: &super::ValueSource) -> Result<ValueSource, Rejection> {

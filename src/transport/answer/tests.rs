@@ -41,21 +41,11 @@ fn string() -> PlainKey {
 
 fn api() -> Api {
     let route = |name: &str, method: &str, scope: &str| Route {
-        name: name.into(),
         methods: vec![method.into()],
-        path: "/v1/{*rest}".into(),
         require: Some(Query::parse(scope).unwrap()),
-        resource: None,
-        public: false,
+        ..fixtures::route(name, "/v1/{*rest}")
     };
-    let health = Route {
-        name: "health".into(),
-        methods: vec![],
-        path: "/healthz".into(),
-        require: None,
-        resource: None,
-        public: true,
-    };
+    let health = Route { public: true, ..fixtures::route("health", "/healthz") };
     Api {
         credentials: vec![Credential::Header { name: "x-api-key".into(), scheme: None }],
         routes: Routes::build(vec![route("read", "GET", "read"), route("write", "POST", "write"), health]).unwrap(),

@@ -62,7 +62,7 @@ fn policies(api: Api) -> Policies {
         [("speech", "acme", &["team-a"][..]), ("speech", "hidden", &["team-b"]), ("team-a", "own", &["team-a"])]
     {
         let age = Age { created_at: Timestamp::UNIX_EPOCH, uid: object.into() };
-        let owner = Ok(Arc::new(Owner { namespaces: names(listed) }));
+        let owner = Ok(Arc::new(Owner { namespaces: names(listed), ..fixtures::owner() }));
         let claim = OwnerClaim { external_id: object.into(), age, owner };
         policies.owners.enter(&ObjectName::new(namespace, object), claim);
     }
