@@ -8,6 +8,8 @@
 //!              │
 //!              └─────► counters      limits and usage of one key under one short lock
 //!                        └─► used    which keys' usage waits to be written down
+//!
+//! store: what a request charges to limits that several processes count together
 //! ```
 
 pub mod counters;
@@ -17,6 +19,7 @@ pub mod gate;
 pub mod index;
 pub mod limits;
 pub mod request;
+pub mod store;
 pub mod used;
 
 mod credentials;

@@ -41,6 +41,12 @@ impl Rule {
         self.window == other.window
     }
 
+    /// The window in milliseconds: 1 to 2,592,000,000 (720 h).
+    #[must_use]
+    pub const fn window_milliseconds(self) -> u64 {
+        self.window
+    }
+
     /// The window in seconds, rounded up.
     #[must_use]
     pub const fn window_seconds(self) -> u32 {
@@ -74,6 +80,12 @@ pub struct Standing {
 }
 
 impl Cells {
+    /// What was charged in the cell of that number, and in the one before.
+    #[must_use]
+    pub const fn new(number: u64, current: u32, previous: u32) -> Self {
+        Self { number, current, previous }
+    }
+
     /// The cells after charging `cost` at `now`. A cost of 0 looks without charging. A clock that steps back
     /// behind the current cell counts as standing at that cell's beginning, so that stepping admits nothing.
     ///
@@ -183,8 +195,8 @@ mod tests {
         Timestamp::from_millisecond(milliseconds).unwrap()
     }
 
-    fn cells(number: u64, current: u32, previous: u32) -> Cells {
-        Cells { number, current, previous }
+    const fn cells(number: u64, current: u32, previous: u32) -> Cells {
+        Cells::new(number, current, previous)
     }
 
     #[test]
