@@ -3,14 +3,15 @@
 
 mod foreign;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::owner::Owner;
 use super::policy::{Api, Delivery, Key, ObjectName, Policies, Schedule, Tier};
 use super::scope::{Scope, ScopeSet};
-pub use foreign::Foreign;
 
 /// Why an object is not accepted, as its `Accepted` condition says it. CamelCase, stable.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -101,9 +102,11 @@ impl Rejection {
 pub struct Accepted {
     pub api: Arc<Api>,
     pub tier: Option<Arc<Tier>>,
+    /// What the ApiKeyOwner says to whom the key was issued, if there is one.
+    pub owner: Option<Arc<Owner>>,
     /// The key's own scopes, or the API's defaults, and those of its roles.
     pub scopes: ScopeSet,
-    /// The key's own expiry, or its creation plus the API's `expiresAfter`.
+    /// As [`expiry`] says.
     pub expires_at: Option<Timestamp>,
     /// Key over tier over API, each field by itself; the interval of a key whose strings do not stay in a Secret
     /// or were imported is its own only.
@@ -117,8 +120,11 @@ pub struct Claim<'a> {
     pub tier: Option<&'a Arc<str>>,
     pub scopes: Option<&'a [Scope]>,
     pub roles: &'a [Arc<str>],
-    /// `None`: the key is in the API's own namespace, and nothing has to be granted.
-    pub foreign: Option<Foreign<'a>>,
+    /// The externalId of an ApiKeyOwner in the API's namespace. A key of that namespace may name one that is not
+    /// declared.
+    pub owner: Option<&'a Arc<str>>,
+    /// The key's namespace. `None`: it is the API's own, and nothing has to be granted.
+    pub foreign: Option<&'a Arc<str>>,
     pub not_yet_supported: &'a [&'static str],
 }
 
@@ -129,8 +135,8 @@ impl<'a> From<&'a Key> for Claim<'a> {
             tier: key.tier.as_ref(),
             scopes: key.scopes.as_deref(),
             roles: &key.roles,
-            foreign: (key.api.namespace != key.name.namespace)
-                .then_some(Foreign { namespace: &key.name.namespace, owner: key.owner.as_ref() }),
+            owner: key.owner.as_ref(),
+            foreign: (key.api.namespace != key.name.namespace).then_some(&key.name.namespace),
             not_yet_supported: &key.not_yet_supported,
         }
     }
@@ -138,10 +144,14 @@ impl<'a> From<&'a Key> for Claim<'a> {
 
 impl<'a> Claim<'a> {
     /// The tier that the key would have, and the field that says so.
-    fn tier_with_field(&self, api: &'a Api) -> (&'static str, Option<&'a Arc<str>>) {
-        match self.tier {
-            Some(name) => ("spec.tier", Some(name)),
-            None => ("the API's spec.defaultTier", api.default_tier.as_ref()),
+    fn tier_with_field(&self, api: &'a Api, owner: Option<&'a Owner>) -> (Cow<'static, str>, Option<&'a Arc<str>>) {
+        let owners = owner.and_then(|owner| Some((owner, owner.tier.as_ref()?)));
+        match (self.tier, owners) {
+            (Some(name), _) => ("spec.tier".into(), Some(name)),
+            (None, Some((owner, name))) => {
+                (format!("the spec.tier of ApiKeyOwner {}", owner.object).into(), Some(name))
+            }
+            (None, None) => ("the API's spec.defaultTier".into(), api.default_tier.as_ref()),
         }
     }
 
@@ -159,6 +169,8 @@ impl<'a> Claim<'a> {
 pub struct Entitlement {
     pub api: Arc<Api>,
     pub tier: Option<Arc<Tier>>,
+    /// The ApiKeyOwner that the claim names, if there is one.
+    pub owner: Option<Arc<Owner>>,
     /// The claim's own scopes, or the API's defaults, and those of its roles.
     pub scopes: ScopeSet,
 }
@@ -168,7 +180,7 @@ pub struct Entitlement {
 /// # Errors
 /// The first thing that is wrong.
 pub fn accept(key: &Key, policies: &Policies) -> Result<Accepted, Rejection> {
-    let Entitlement { api, tier, scopes } = entitle(key.into(), policies)?;
+    let Entitlement { api, tier, owner, scopes } = entitle(key.into(), policies)?;
     let inherited = tier.as_ref().map_or_else(Schedule::default, |tier| tier.schedule);
     let mut schedule = key.rotation.or(inherited).or(api.default_schedule);
     // Its strings do not stay where workloads read them, or its holders were given the first one by somebody else:
@@ -176,8 +188,8 @@ pub fn accept(key: &Key, policies: &Policies) -> Result<Accepted, Rejection> {
     if key.delivery != Delivery::Retain || key.source.is_some() {
         schedule.interval = key.rotation.interval;
     }
-    let expires_at = expiry(key.expires_at, key.created_at, &api);
-    Ok(Accepted { api, tier, scopes, expires_at, schedule })
+    let expires_at = expiry(key.expires_at, key.created_at, &api, tier.as_deref());
+    Ok(Accepted { api, tier, owner, scopes, expires_at, schedule })
 }
 
 /// Judges the part of a key that it may share with others.
@@ -189,18 +201,28 @@ pub fn entitle(claim: Claim<'_>, policies: &Policies) -> Result<Entitlement, Rej
         return Err(Rejection::not_yet_supported(claim.not_yet_supported));
     }
     let api = api_of(claim, policies)?;
-    if let Some(foreign) = claim.foreign {
-        foreign::admit(foreign, &claim, &api, policies)?;
-    }
-    let tier = tier_of(claim, &api, policies)?;
+    let owner = match claim.foreign {
+        Some(namespace) => foreign::admit(namespace, &claim, &api, policies)?,
+        None => owner_of(claim, &api, policies)?,
+    };
+    let tier = tier_of(claim, &api, owner.as_deref(), policies)?;
     let scopes = scopes_of(claim, &api, policies)?;
-    Ok(Entitlement { api, tier, scopes })
+    Ok(Entitlement { api, tier, owner, scopes })
 }
 
-/// When a key expires: as it says itself, or a while after its creation if the API says so.
+/// When a key expires: as it says itself, or a while after its creation if the API says so; at the end of the life
+/// that its tier gives it at the latest.
 #[must_use]
-pub fn expiry(own: Option<Timestamp>, created_at: Timestamp, api: &Api) -> Option<Timestamp> {
-    own.or_else(|| created_at.checked_add(api.expires_after?).ok())
+pub fn expiry(own: Option<Timestamp>, created_at: Timestamp, api: &Api, tier: Option<&Tier>) -> Option<Timestamp> {
+    let chosen = own.or_else(|| created_at.checked_add(api.expires_after?).ok());
+    let latest = latest_expiry(created_at, tier);
+    chosen.into_iter().chain(latest).min()
+}
+
+/// The end of the longest life that a key of that tier can have.
+#[must_use]
+pub fn latest_expiry(created_at: Timestamp, tier: Option<&Tier>) -> Option<Timestamp> {
+    created_at.checked_add(tier?.max_lifetime?).ok()
 }
 
 fn api_of(claim: Claim<'_>, policies: &Policies) -> Result<Arc<Api>, Rejection> {
@@ -224,8 +246,27 @@ fn api_of(claim: Claim<'_>, policies: &Policies) -> Result<Arc<Api>, Rejection> 
     }
 }
 
-fn tier_of(claim: Claim<'_>, api: &Api, policies: &Policies) -> Result<Option<Arc<Tier>>, Rejection> {
-    let (field, Some(name)) = claim.tier_with_field(api) else { return Ok(None) };
+/// What the ApiKeyOwner says that a key of the API's own namespace names. One with a mistake is not taken for one that
+/// is not declared: its keys would do without its limits.
+fn owner_of(claim: Claim<'_>, api: &Api, policies: &Policies) -> Result<Option<Arc<Owner>>, Rejection> {
+    let Some(id) = claim.owner else { return Ok(None) };
+    match policies.owners.find(&api.name.namespace, id) {
+        None => Ok(None),
+        Some((_, Ok(owner))) => Ok(Some(Arc::clone(owner))),
+        Some((object, Err(cause))) => {
+            let message = format!("spec.owner: ApiKeyOwner {object} is not accepted ({cause}); correct it");
+            Err(Rejection::new(Reason::OwnerNotAllowed, message))
+        }
+    }
+}
+
+fn tier_of(
+    claim: Claim<'_>,
+    api: &Api,
+    owner: Option<&Owner>,
+    policies: &Policies,
+) -> Result<Option<Arc<Tier>>, Rejection> {
+    let (field, Some(name)) = claim.tier_with_field(api, owner) else { return Ok(None) };
     let object = ObjectName { namespace: Arc::clone(&api.name.namespace), name: Arc::clone(name) };
     match policies.tiers.get(&object) {
         Some(Ok(tier)) => Ok(Some(Arc::clone(tier))),
@@ -265,7 +306,8 @@ mod tests {
 
     use super::*;
     use crate::core::fixtures;
-    use crate::core::policy::Role;
+    use crate::core::owner::OwnerClaim;
+    use crate::core::policy::{Age, Role};
     use crate::core::source::Source;
 
     const HOUR: Duration = Duration::from_secs(3_600);
@@ -379,11 +421,58 @@ mod tests {
         }
     }
 
+    /// The same with ApiKeyOwner acme: what it says, or what keeps it from counting.
+    fn with_owner(mut policies: Policies, owner: Result<Owner, Rejection>) -> Policies {
+        let age = Age { created_at: Timestamp::UNIX_EPOCH, uid: "o1".into() };
+        let claim = OwnerClaim { external_id: "acme-1".into(), age, owner: owner.map(Arc::new) };
+        policies.owners.enter(&ObjectName::new("speech", "acme"), claim);
+        policies
+    }
+
+    fn of_tier(tier: Option<&str>) -> Owner {
+        Owner { tier: tier.map(Arc::from), ..fixtures::owner() }
+    }
+
     #[test]
-    fn the_keys_tier_wins_over_the_apis() {
-        let policies = policies(Some(api(|api| api.default_tier = Some("gold".into()))));
-        let accepted = accept(&key(|key| key.tier = Some("pro".into())), &policies).unwrap();
-        assert_eq!(accepted.tier.as_deref().map(|tier| &*tier.name), Some("pro"));
+    fn the_keys_tier_wins_over_its_owners_and_that_one_over_the_apis() {
+        for (own, id, owners, apis, expected) in [
+            (Some("pro"), Some("acme-1"), Some("gold"), Some("gold"), Some("pro")),
+            (None, Some("acme-1"), Some("pro"), Some("gold"), Some("pro")),
+            (None, Some("acme-1"), None, Some("pro"), Some("pro")),
+            (None, Some("nobody"), Some("gold"), Some("pro"), Some("pro")),
+            (None, None, Some("gold"), Some("pro"), Some("pro")),
+            (None, Some("acme-1"), None, None, None),
+        ] {
+            let policies = policies(Some(api(|api| api.default_tier = apis.map(Arc::from))));
+            let key = key(|key| (key.tier, key.owner) = (own.map(Arc::from), id.map(Arc::from)));
+            let accepted = accept(&key, &with_owner(policies, Ok(of_tier(owners)))).unwrap();
+            assert_eq!(accepted.tier.as_deref().map(|tier| &*tier.name), expected, "{own:?} {id:?} {owners:?}");
+            let declared = id.filter(|id| *id == "acme-1").map(|_| Arc::new(of_tier(owners)));
+            assert_eq!(accepted.owner, declared, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn an_owner_that_cannot_be_honoured_is_not_taken_for_one_that_is_not_declared() {
+        let there = || policies(Some(api(|_| {})));
+        let issued = key(|key| key.owner = Some("acme-1".into()));
+        for (owner, expected) in [
+            (
+                Err(Rejection::new(Reason::Invalid, "nonsense")),
+                "OwnerNotAllowed: spec.owner: ApiKeyOwner speech/acme is not accepted (Invalid: nonsense); correct it",
+            ),
+            (
+                Ok(of_tier(Some("gold"))),
+                "TierNotFound: the spec.tier of ApiKeyOwner speech/acme: there is no ApiKeyTier speech/gold; create it or correct the name",
+            ),
+            (
+                Ok(of_tier(Some("broken"))),
+                "TierNotAllowed: the spec.tier of ApiKeyOwner speech/acme: ApiKeyTier speech/broken is not accepted (Invalid: nonsense); correct it",
+            ),
+        ] {
+            assert_eq!(refusal(&issued, &with_owner(there(), owner)), expected);
+        }
+        assert_eq!(accept(&issued, &there()).map(|accepted| accepted.owner), Ok(None));
     }
 
     #[test]
@@ -430,6 +519,27 @@ mod tests {
         for (own, expected) in [(None, after(1)), (after(5), after(5))] {
             let key = key(|key| key.expires_at = own);
             assert_eq!(accept(&key, &policies).unwrap().expires_at, expected);
+        }
+    }
+
+    #[test]
+    fn no_key_outlives_what_its_tier_allows() {
+        let after = |hours: u32| Some(Timestamp::UNIX_EPOCH + HOUR * hours);
+        let api = |expires_after| Api { expires_after, ..fixtures::api() };
+        let tier = |max_lifetime| Tier { max_lifetime, ..Tier::default() };
+        for (own, apis, tiers, expected) in [
+            (None, None, None, None),
+            (None, None, Some(3), after(3)),
+            (None, Some(2), Some(3), after(2)),
+            (None, Some(4), Some(3), after(3)),
+            (Some(2), Some(1), Some(3), after(2)),
+            (Some(5), None, Some(3), after(3)),
+            (Some(5), Some(1), None, after(5)),
+        ] {
+            let own = own.and_then(after);
+            let (api, tier) = (api(apis.map(|hours| HOUR * hours)), tier(tiers.map(|hours| HOUR * hours)));
+            let found = expiry(own, Timestamp::UNIX_EPOCH, &api, Some(&tier));
+            assert_eq!(found, expected, "{own:?} {apis:?} {tiers:?}");
         }
     }
 }

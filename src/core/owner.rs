@@ -74,13 +74,23 @@ impl OwnerDirectory {
         *self = Self::default();
     }
 
-    /// What the owner with that external id says, by the oldest object that claims the id; `None` if there is
-    /// none or it can't be honoured.
+    /// The oldest object that claims that external id, and what it says or why that can't be honoured.
     #[must_use]
-    pub fn get(&self, namespace: &Arc<str>, external_id: &Arc<str>) -> Option<&Owner> {
+    pub fn find(
+        &self,
+        namespace: &Arc<str>,
+        external_id: &Arc<str>,
+    ) -> Option<(ObjectName, Result<&Arc<Owner>, &Rejection>)> {
         let (_, name) = self.claimants(namespace, external_id)?.first_key_value()?;
         let oldest = ObjectName { namespace: Arc::clone(namespace), name: Arc::clone(name) };
-        self.claims.get(&oldest)?.owner.as_deref().ok()
+        let owner = self.claims.get(&oldest)?.owner.as_ref();
+        Some((oldest, owner))
+    }
+
+    /// What the owner with that external id says; `None` if nobody says anything about it that can be honoured.
+    #[must_use]
+    pub fn get(&self, namespace: &Arc<str>, external_id: &Arc<str>) -> Option<&Arc<Owner>> {
+        self.find(namespace, external_id)?.1.ok()
     }
 
     /// Whether the object of that name counts.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::condition::ObjectStatus;
+use super::condition::TellsAcceptance;
 use super::limits::{Quota, RateLimit};
 use super::metadata::Metadata;
+use super::references::UsageRef;
 use super::{parse, rules};
 use crate::core::acceptance::Rejection;
 use crate::core::owner::{Owner, OwnerClaim};
@@ -22,7 +23,7 @@ use crate::core::policy::Age;
     version = "v1alpha1",
     kind = "ApiKeyOwner",
     namespaced,
-    status = "ObjectStatus",
+    status = "OwnerStatus",
     derive = "PartialEq",
     category = "keyturn",
     doc = "An ApiKeyOwner is whom keys of APIs in its namespace were issued to, with limits that these keys share.",
@@ -71,6 +72,29 @@ pub struct ApiKeyOwnerSpec {
     pub metadata: Metadata,
 }
 
+/// What Keyturn says about an owner.
+#[derive(Clone, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnerStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The ApiKeyUsage that counts what the owner's keys use together; there is one as soon as there are quotas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageRef>,
+    /// Accepted: whether the object counts, and if not, why. Ready: whether it is known what was spent of its quotas.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+impl TellsAcceptance for OwnerStatus {
+    fn judgement(&mut self) -> (&mut Option<i64>, &mut Vec<Condition>) {
+        (&mut self.observed_generation, &mut self.conditions)
+    }
+}
+
 impl ApiKeyOwner {
     /// What the owner comes to, and whom it speaks for. Fields that this version does not act on make it a claim
     /// that can't be honoured.
@@ -91,7 +115,6 @@ impl ApiKeyOwner {
     fn parse(&self) -> Result<Owner, Rejection> {
         let spec = &self.spec;
         parse::refuse_unsupported(&[
-            ("spec.tier", spec.tier.is_some()),
             ("spec.rateLimits", !spec.rate_limits.is_empty()),
             ("spec.quotas", !spec.quotas.is_empty()),
             ("spec.maxActiveKeys", spec.max_active_keys.is_some()),
@@ -104,7 +127,7 @@ impl ApiKeyOwner {
             rate_limits: parse::rate_limits("spec.rateLimits", &spec.rate_limits)?,
             quotas: parse::quotas("spec.quotas", &spec.quotas)?,
             max_active_keys: spec.max_active_keys,
-            usage: None,
+            usage: self.status.as_ref().and_then(|status| status.usage.as_ref()).map(|usage| usage.uid.as_str().into()),
         })
     }
 }
@@ -125,6 +148,10 @@ mod tests {
     use crate::core::fixtures;
 
     fn claim(spec: Value) -> OwnerClaim {
+        claim_with_status(spec, Value::Null)
+    }
+
+    fn claim_with_status(spec: Value, status: Value) -> OwnerClaim {
         let owner: ApiKeyOwner = serde_json::from_value(json!({
             "apiVersion": "keyturn.dev/v1alpha1",
             "kind": "ApiKeyOwner",
@@ -132,6 +159,7 @@ mod tests {
                 "name": "acme", "namespace": "speech", "uid": "u1", "creationTimestamp": "1970-01-01T00:00:00Z",
             },
             "spec": spec,
+            "status": status,
         }))
         .unwrap();
         owner.claim()
@@ -140,7 +168,6 @@ mod tests {
     #[test]
     fn refuses_each_field_that_is_not_acted_on_yet_and_still_claims_its_external_id() {
         for (spec, field) in [
-            (json!({"externalId": "a", "tier": "pro"}), "spec.tier"),
             (json!({"externalId": "a", "rateLimits": [{"name": "r", "limit": 1, "window": "1s"}]}), "spec.rateLimits"),
             (json!({"externalId": "a", "quotas": [{"name": "q", "limit": 1, "period": "Day"}]}), "spec.quotas"),
             (json!({"externalId": "a", "maxActiveKeys": 1}), "spec.maxActiveKeys"),
@@ -151,13 +178,21 @@ mod tests {
     }
 
     #[test]
+    fn knows_where_it_is_counted_what_its_keys_spend() {
+        let status = json!({"usage": {"name": "owner-u1", "uid": "u7"}});
+        let owner = Ok(Arc::new(Owner { usage: Some("u7".into()), ..fixtures::owner() }));
+        assert_eq!(claim_with_status(json!({}), status).owner, owner);
+    }
+
+    #[test]
     fn speaks_for_its_name_unless_it_has_an_external_id() {
         let age = Age { created_at: Timestamp::UNIX_EPOCH, uid: "u1".into() };
-        for (spec, external_id, namespaces) in [
-            (json!({}), "acme", vec![]),
-            (json!({"externalId": "cus_1", "namespaces": ["team-a"]}), "cus_1", vec!["team-a".into()]),
+        for (spec, external_id, namespaces, tier) in [
+            (json!({}), "acme", vec![], None),
+            (json!({"externalId": "cus_1", "namespaces": ["team-a"]}), "cus_1", vec!["team-a".into()], None),
+            (json!({"tier": "pro"}), "acme", vec![], Some("pro".into())),
         ] {
-            let owner = Ok(Arc::new(Owner { namespaces, ..fixtures::owner() }));
+            let owner = Ok(Arc::new(Owner { namespaces, tier, ..fixtures::owner() }));
             assert_eq!(claim(spec), OwnerClaim { external_id: external_id.into(), age: age.clone(), owner });
         }
     }

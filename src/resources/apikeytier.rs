@@ -72,7 +72,6 @@ impl ApiKeyTier {
         parse::refuse_unsupported(&[
             ("spec.quotas", !spec.quotas.is_empty()),
             ("spec.maxActiveKeysPerOwner", spec.max_active_keys_per_owner.is_some()),
-            ("spec.maxLifetime", spec.max_lifetime.is_some()),
         ])?;
         Ok(policy::Tier {
             name: parse::object_name(&self.metadata)?.name,
@@ -112,7 +111,6 @@ mod tests {
         for (spec, field) in [
             (json!({"quotas": [{"name": "daily", "limit": 1, "period": "Day"}]}), "spec.quotas"),
             (json!({"maxActiveKeysPerOwner": 5}), "spec.maxActiveKeysPerOwner"),
-            (json!({"maxLifetime": "90d"}), "spec.maxLifetime"),
         ] {
             assert_eq!(parse(&spec), Err(Rejection::not_yet_supported(&[field])));
         }
@@ -122,6 +120,7 @@ mod tests {
     fn what_the_schema_should_have_refused_is_said_instead_of_used() {
         for spec in [
             json!({"rotation": {"interval": "1s"}}),
+            json!({"maxLifetime": "30s"}),
             json!({"rateLimits": [{"name": "rps", "limit": 1, "window": "1y"}]}),
         ] {
             assert_eq!(parse(&spec).unwrap_err().reason, Reason::Invalid, "{spec}");
@@ -129,10 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn limits_and_schedule_arrive_as_written() {
+    fn limits_lifetime_and_schedule_arrive_as_written() {
         let spec = json!({
             "rateLimits": [{"name": "requests", "limit": 10, "window": "1m", "autoApply": true}],
             "rotation": {"interval": "30d"},
+            "maxLifetime": "90d",
         });
         let limit = policy::RateLimit {
             name: "requests".into(),
@@ -142,8 +142,13 @@ mod tests {
         };
         let schedule =
             policy::Schedule { interval: Some(std::time::Duration::from_hours(30 * 24)), grace_period: None };
-        let expected =
-            policy::Tier { name: "pro".into(), rate_limits: vec![limit], schedule, ..policy::Tier::default() };
+        let expected = policy::Tier {
+            name: "pro".into(),
+            rate_limits: vec![limit],
+            max_lifetime: Some(std::time::Duration::from_hours(90 * 24)),
+            schedule,
+            ..policy::Tier::default()
+        };
         assert_eq!(parse(&spec), Ok(expected));
     }
 }

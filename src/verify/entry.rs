@@ -206,7 +206,8 @@ impl Entry {
 
     /// Whether the key, or the version of it with that digest, is past its time.
     pub(super) fn is_expired(&self, digest: &Digest, api: &Api, now: Timestamp) -> bool {
-        let expiry = acceptance::expiry(self.expires_at, self.created_at, api);
+        let tier = self.granted().ok().and_then(|granted| granted.tier.as_deref());
+        let expiry = acceptance::expiry(self.expires_at, self.created_at, api, tier);
         let version_is_over = match self.find(digest).map(|version| version.validity) {
             Some(Validity::Open) => false,
             Some(Validity::Until(end)) => end <= now,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::limits::Limits;
-use crate::core::acceptance::{self, Claim, Entitlement, Foreign, Rejection};
+use crate::core::acceptance::{self, Claim, Entitlement, Rejection};
 use crate::core::policy::{Key, ObjectName, Policies, RateLimit, Tier};
 use crate::core::resource::Access;
 use crate::core::scope::{Scope, ScopeSet};
@@ -16,8 +16,9 @@ const MAX_SCOPES_TEXT: usize = 2_048;
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Ask {
     api: ObjectName,
-    /// Only the claims of strangers depend on who makes them.
-    stranger: Option<Stranger>,
+    owner: Option<Arc<str>>,
+    /// The namespace of a stranger, on which only the claims of strangers depend.
+    stranger: Option<Arc<str>>,
     tier: Option<Arc<str>>,
     scopes: Option<Vec<Scope>>,
     roles: Vec<Arc<str>>,
@@ -26,24 +27,12 @@ pub(super) struct Ask {
     not_yet_supported: Vec<&'static str>,
 }
 
-/// A [`Foreign`] that is kept.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Stranger {
-    namespace: Arc<str>,
-    owner: Option<Arc<str>>,
-}
-
-impl From<Foreign<'_>> for Stranger {
-    fn from(foreign: Foreign<'_>) -> Self {
-        Self { namespace: Arc::clone(foreign.namespace), owner: foreign.owner.cloned() }
-    }
-}
-
 impl From<&Key> for Ask {
     fn from(key: &Key) -> Self {
         Self {
             api: key.api.clone(),
-            stranger: Claim::from(key).foreign.map(Stranger::from),
+            owner: key.owner.clone(),
+            stranger: Claim::from(key).foreign.cloned(),
             tier: key.tier.clone(),
             scopes: key.scopes.clone(),
             roles: key.roles.clone(),
@@ -98,13 +87,11 @@ fn judge(ask: &Ask, policies: &Policies) -> Judged {
         tier: ask.tier.as_ref(),
         scopes: ask.scopes.as_deref(),
         roles: &ask.roles,
-        foreign: ask
-            .stranger
-            .as_ref()
-            .map(|stranger| Foreign { namespace: &stranger.namespace, owner: stranger.owner.as_ref() }),
+        owner: ask.owner.as_ref(),
+        foreign: ask.stranger.as_ref(),
         not_yet_supported: &ask.not_yet_supported,
     };
-    let Entitlement { api, tier, scopes } = acceptance::entitle(claim, policies)?;
+    let Entitlement { api, tier, scopes, .. } = acceptance::entitle(claim, policies)?;
     let limits = Arc::new(Limits::new(&ask.rate_limits, tier.as_deref(), ask.stranger.is_none()));
     let scopes_text = if api.identify_scopes { scopes_text(&scopes) } else { Box::default() };
     let resources = ask.resources.as_slice().into();

@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 
 use crate::core::acceptance::{Reason, Rejection};
 use crate::core::policy::{ObjectName, Policies};
-use crate::resources::condition::ObjectStatus;
+use crate::resources::apikeyowner::OwnerStatus;
+use crate::resources::condition::{ObjectStatus, TellsAcceptance};
 use crate::resources::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
 
 /// A kind that keys refer to.
@@ -26,6 +27,8 @@ pub(super) trait Kind:
     + Sync
     + 'static
 {
+    type Status: TellsAcceptance + Clone + Default + PartialEq + Send;
+
     /// Takes an object over. One that can't be read stays as its rejection, so that it is not taken for missing.
     fn enter(name: &ObjectName, object: &DeserializeGuard<Self>, policies: &mut Policies);
 
@@ -45,12 +48,14 @@ pub(super) trait Kind:
     /// Whether a change of the object could change what becomes of a key.
     fn concerns(name: &ObjectName, key: &ApiKey) -> bool;
 
-    fn status(&mut self) -> &mut Option<ObjectStatus>;
+    fn status(&mut self) -> &mut Option<Self::Status>;
 }
 
 /// A kind with a table among the policies, whose objects are judged each by itself.
 macro_rules! entered_in {
     ($table:ident) => {
+        type Status = ObjectStatus;
+
         fn enter(name: &ObjectName, object: &DeserializeGuard<Self>, policies: &mut Policies) {
             let parsed = object.0.as_ref().map_err(unreadable).and_then(Self::parse);
             policies.$table.insert(name.clone(), parsed.map(Arc::new));
@@ -100,6 +105,8 @@ impl Kind for ApiKeyRole {
 }
 
 impl Kind for ApiKeyOwner {
+    type Status = OwnerStatus;
+
     fn enter(name: &ObjectName, object: &DeserializeGuard<Self>, policies: &mut Policies) {
         let claim = match &object.0 {
             Ok(owner) => owner.claim(),
@@ -124,12 +131,12 @@ impl Kind for ApiKeyOwner {
         policies.owners.rivals(name).collect()
     }
 
-    /// Whom it speaks for may have changed, so this concerns every key that needs an owner of this namespace.
+    /// Whom it speaks for may have changed, so this concerns every key of this namespace's APIs that names an owner.
     fn concerns(name: &ObjectName, key: &ApiKey) -> bool {
-        key.spec.owner.is_some() && is_foreign(key) && *name.namespace == *api_namespace(key)
+        key.spec.owner.is_some() && *name.namespace == *api_namespace(key)
     }
 
-    fn status(&mut self) -> &mut Option<ObjectStatus> {
+    fn status(&mut self) -> &mut Option<OwnerStatus> {
         &mut self.status
     }
 }

@@ -10,7 +10,7 @@ use super::kinds::Kind;
 use crate::clock;
 use crate::controller::post_params;
 use crate::core::acceptance::Rejection;
-use crate::resources::condition::{self, Statement};
+use crate::resources::condition::{self, Statement, TellsAcceptance as _};
 use crate::telemetry::chain;
 
 /// Pauses between tries; the client has its own for errors of the server. What fails for longer is said again
@@ -21,8 +21,9 @@ pub(super) async fn tell<K: Kind>(client: &Client, mut object: K, judgement: Res
     let generation = object.meta().generation;
     let mut status = object.status().clone().unwrap_or_default();
     let statement = Statement::accepted(judgement);
-    status.observed_generation = generation;
-    condition::set(&mut status.conditions, statement, generation, clock::now());
+    let (observed_generation, conditions) = status.judgement();
+    *observed_generation = generation;
+    condition::set(conditions, statement, generation, clock::now());
     if object.status().as_ref() == Some(&status) {
         return;
     }

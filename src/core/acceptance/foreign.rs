@@ -4,30 +4,29 @@
 //! Grants do not add up: what one allows with a small tier does not come with the large tier of another. Nothing
 //! is looked up before it is granted, so that a stranger learns nothing about tiers and roles by guessing names.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use super::{Claim, Reason, Rejection};
 use crate::core::grant::{Grant, Owners};
+use crate::core::owner::Owner;
 use crate::core::policy::{Api, Policies};
 use crate::core::scope::Scope;
-
-/// What a key of another namespace says about itself.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Foreign<'a> {
-    pub namespace: &'a Arc<str>,
-    pub owner: Option<&'a Arc<str>>,
-}
 
 /// Names that a message lists before it says how many more there are; a condition's message is bounded.
 const LISTED: usize = 8;
 
-/// Judges a claim from another namespace.
+/// Judges a claim from another namespace, and answers the owner that it names.
 ///
 /// # Errors
 /// It claims more than it is granted.
-pub(super) fn admit(foreign: Foreign<'_>, claim: &Claim<'_>, api: &Api, policies: &Policies) -> Result<(), Rejection> {
-    let Foreign { namespace, owner } = foreign;
+pub(super) fn admit(
+    namespace: &Arc<str>,
+    claim: &Claim<'_>,
+    api: &Api,
+    policies: &Policies,
+) -> Result<Option<Arc<Owner>>, Rejection> {
     let Some(labels) = policies.namespaces.get(namespace) else {
         let message = format!(
             "spec.apiRef.namespace: the labels of namespace {namespace}, by which ProtectedApi {} grants, are not known yet; the key is judged again once they are",
@@ -37,9 +36,15 @@ pub(super) fn admit(foreign: Foreign<'_>, claim: &Claim<'_>, api: &Api, policies
     };
     let selecting: Vec<&Grant> = api.grants.iter().filter(|grant| grant.from.selects(labels)).collect();
     let mut nearest: Option<(&Grant, Excess<'_>)> = None;
+    // What another owner says about tiers is no business of a key that may not claim it.
+    let owner = claim.owner.and_then(|id| policies.owners.get(&api.name.namespace, id));
+    let owner = owner.filter(|declared| declared.namespaces.contains(namespace));
     for grant in &selecting {
-        let Some(excess) = excess(grant, claim, owner, api) else {
-            return owner.map_or(Ok(()), |owner| admit_owner(owner, namespace, api, policies));
+        let Some(excess) = excess(grant, claim, owner.map(|owner| &**owner), api) else {
+            return match (claim.owner, owner) {
+                (Some(id), None) => Err(undeclared(id, namespace, api)),
+                _ => Ok(owner.cloned()),
+            };
         };
         if nearest.as_ref().is_none_or(|(_, other)| excess.rank() > other.rank()) {
             nearest = Some((grant, excess));
@@ -56,21 +61,17 @@ pub(super) fn admit(foreign: Foreign<'_>, claim: &Claim<'_>, api: &Api, policies
 }
 
 /// The owner is looked for among those of the API's namespace only.
-fn admit_owner(owner: &Arc<str>, namespace: &Arc<str>, api: &Api, policies: &Policies) -> Result<(), Rejection> {
+fn undeclared(owner: &str, namespace: &str, api: &Api) -> Rejection {
     let home = &api.name.namespace;
-    let listed = policies.owners.get(home, owner).is_some_and(|declared| declared.namespaces.contains(namespace));
-    if listed {
-        return Ok(());
-    }
     let message = format!(
         "spec.owner: no ApiKeyOwner of namespace {home} that counts has the externalId {owner:?} and lists namespace {namespace}; leave the owner out, or ask whoever owns the API to declare it"
     );
-    Err(Rejection::new(Reason::OwnerNotAllowed, message))
+    Rejection::new(Reason::OwnerNotAllowed, message)
 }
 
 /// What a claim has that a grant does not allow, in the order in which it is looked for.
 enum Excess<'a> {
-    Tier { field: &'static str, name: &'a str },
+    Tier { field: Cow<'static, str>, name: &'a str },
     NoTier,
     Role(&'a str),
     Scope { field: &'static str, scope: &'a Scope },
@@ -78,8 +79,8 @@ enum Excess<'a> {
 }
 
 /// The first thing that a claim has and a grant does not allow.
-fn excess<'a>(grant: &Grant, claim: &Claim<'a>, owner: Option<&'a Arc<str>>, api: &'a Api) -> Option<Excess<'a>> {
-    let (tier_field, tier) = claim.tier_with_field(api);
+fn excess<'a>(grant: &Grant, claim: &Claim<'a>, owner: Option<&'a Owner>, api: &'a Api) -> Option<Excess<'a>> {
+    let (tier_field, tier) = claim.tier_with_field(api, owner);
     let tier_excess = match tier {
         Some(name) => (!grant.tiers.contains(name)).then_some(Excess::Tier { field: tier_field, name }),
         // Where tiers are granted, a key without one would have none of their limits.
@@ -95,7 +96,7 @@ fn excess<'a>(grant: &Grant, claim: &Claim<'a>, owner: Option<&'a Arc<str>>, api
     if let Some(scope) = scopes.iter().find(|scope| !grant.scopes.covers(scope)) {
         return Some(Excess::Scope { field: scopes_field, scope });
     }
-    let owner = owner.filter(|_| grant.owners == Owners::Nobody)?;
+    let owner = claim.owner.filter(|_| grant.owners == Owners::Nobody)?;
     Some(Excess::Owner(owner))
 }
 

@@ -227,6 +227,40 @@ fn what_is_granted_is_had_and_a_role_brings_its_scopes() {
 }
 
 #[test]
+fn the_tier_of_an_owner_must_be_granted_as_the_apis_default_must() {
+    let with_tiers = |acme: &str, hidden: &str| {
+        let mut policies = policies(api(|_| {}));
+        for (object, listed, tier) in [("acme", "team-a", acme), ("hidden", "team-b", hidden)] {
+            let age = Age { created_at: Timestamp::UNIX_EPOCH, uid: object.into() };
+            let owner = Owner {
+                object: ObjectName::new("speech", object),
+                namespaces: names(&[listed]),
+                tier: Some(tier.into()),
+                ..fixtures::owner()
+            };
+            let claim = OwnerClaim { external_id: object.into(), age, owner: Ok(Arc::new(owner)) };
+            policies.owners.enter(&ObjectName::new("speech", object), claim);
+        }
+        policies
+    };
+    let owned =
+        |owner: &str, tier: Option<&str>| key(|key| (key.owner, key.tier) = (Some(owner.into()), tier.map(Arc::from)));
+    let tier = |key: &Key, policies: &Policies| {
+        let accepted = accept(key, policies).map_err(|rejection| rejection.to_string())?;
+        Ok::<_, String>(accepted.tier.map(|tier| tier.name.to_string()))
+    };
+    assert_eq!(tier(&owned("acme", None), &with_tiers("pro", "pro")), Ok(Some("pro".to_owned())));
+    assert_eq!(tier(&owned("acme", Some("free")), &with_tiers("pro", "pro")), Ok(Some("free".to_owned())));
+    assert_eq!(
+        tier(&owned("acme", None), &with_tiers("enterprise", "pro")).unwrap_err(),
+        "TierNotAllowed: the spec.tier of ApiKeyOwner speech/acme: \"enterprise\" is no tier of grant team-a of ProtectedApi speech/transcripts; set spec.tier to free, pro"
+    );
+    // Whoever may not claim an owner learns nothing about its tier.
+    let refused = tier(&owned("hidden", None), &with_tiers("pro", "enterprise")).unwrap_err();
+    assert!(refused.starts_with("OwnerNotAllowed: ") && !refused.contains("enterprise"), "{refused}");
+}
+
+#[test]
 fn a_key_without_claims_fits_into_a_grant_of_nothing_where_the_api_gives_nothing_by_default() {
     let bare = |default_tier: Option<&str>| {
         api(|api| {
