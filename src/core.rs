@@ -16,6 +16,7 @@ pub mod handover;
 pub mod instant;
 pub mod key;
 pub mod leadership;
+pub mod ledger;
 pub mod lifecycle;
 pub mod owner;
 pub mod path;

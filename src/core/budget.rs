@@ -1,5 +1,8 @@
 //! Quotas and credits: how much a key or an owner may spend, and when it comes back.
 
+pub mod calendar;
+pub mod refill;
+
 use std::sync::Arc;
 
 /// A named count of requests that a calendar period admits.

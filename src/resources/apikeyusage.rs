@@ -1,5 +1,6 @@
 //! An ApiKeyUsage: what was reserved and used. Written by Keyturn alone.
 
+mod ledger;
 mod merge;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use ledger::LedgerError;
 
 /// Nothing can be asked for.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
@@ -37,7 +40,7 @@ pub struct ApiKeyUsageSpec {}
 pub struct ApiKeyUsageStatus {
     /// What was handed out of quotas and credits: their durable truth.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(
         vec!["kind".into(), "name".into(), "period".into(), "epoch".into()]
     ))]
@@ -72,7 +75,7 @@ pub struct LedgerEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 9_000_000_000_000_000_i64))]
     pub refilled: Option<u64>,
-    /// When the last refill was due that is counted here.
+    /// Until when refills are counted here: one that is due later is added by whoever reserves next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refilled_at: Option<Time>,
 }
