@@ -28,6 +28,7 @@ mod living;
 mod pepper;
 mod permit;
 mod progress;
+mod stored;
 mod usage;
 mod watch;
 

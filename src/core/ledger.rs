@@ -79,10 +79,41 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// The period whose quota it is of.
+    #[must_use]
+    pub fn period(&self) -> Option<CalendarPeriod> {
+        match &self.account {
+            Account::Quota(account) => Some(account.period),
+            Account::Credits { .. } => None,
+        }
+    }
+
+    /// Whether nobody would take it back at `now`, since its period is over. What becomes of credits only their
+    /// ledger can tell.
+    #[must_use]
+    pub fn is_forfeited(&self, now: Timestamp) -> bool {
+        self.period().is_some_and(|period| period.end() <= now)
+    }
+
     /// Whether it may be spent at `now`.
     #[must_use]
     pub fn covers(&self, now: Timestamp) -> bool {
         self.begins.is_none_or(|begins| begins <= now) && self.lapses.is_none_or(|lapses| now < lapses)
+    }
+}
+
+/// How much is asked for; from a number: that much for one request. Nobody asks for nothing: 0 counts as 1.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Need {
+    /// Less than this would help nobody.
+    pub least: u64,
+    /// For all requests that wait.
+    pub wanted: u64,
+}
+
+impl From<u64> for Need {
+    fn from(need: u64) -> Self {
+        Self { least: need, wanted: need }
     }
 }
 
@@ -109,12 +140,19 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Hands out at least `need`, as a rule 5 % of what is left divided by the number of `living` processes, and
-    /// never more than is left. A need of 0 is one of 1.
+    /// Hands out what is wanted, as a rule 5 % of what is left divided by the number of `living` processes, and never
+    /// more than is left.
     ///
     /// # Errors
     /// There is less than that left, or it can't be told. Nothing has changed then.
-    pub fn reserve(&mut self, budget: &Budget, need: u64, living: usize, now: Timestamp) -> Result<Chunk, Refusal> {
+    pub fn reserve(
+        &mut self,
+        budget: &Budget,
+        need: impl Into<Need>,
+        living: usize,
+        now: Timestamp,
+    ) -> Result<Chunk, Refusal> {
+        let need = need.into();
         match budget {
             Budget::Quota { of, quota } => {
                 let account = account(*of, quota, CalendarPeriod::of(quota.period, now));
@@ -132,7 +170,7 @@ impl Ledger {
         if now < period.last_tenth() {
             return None;
         }
-        self.reserve_quota(account(*of, quota, period.next()), quota.limit, 1, living).ok()
+        self.reserve_quota(account(*of, quota, period.next()), quota.limit, Need::from(1), living).ok()
     }
 
     /// Takes the rest of a chunk back. Answers whether that has changed anything: what was lost with a period, an
@@ -156,12 +194,12 @@ fn account(of: QuotaOf, quota: &Quota, period: CalendarPeriod) -> QuotaAccount {
     QuotaAccount { of, name: Arc::clone(&quota.name), period }
 }
 
-/// How much of `left` is handed out to one who needs so much; `None`: there is less than that.
-fn share(left: u64, need: u64, living: usize) -> Option<u64> {
-    let need = need.max(1);
+/// How much of `left` is handed out; `None`: there is less than the least that is needed.
+fn share(left: u64, need: Need, living: usize) -> Option<u64> {
     let living = u64::try_from(living.max(1)).unwrap_or(u64::MAX);
     let usual = left.div_ceil(PARTS.saturating_mul(living));
-    (need <= left).then(|| need.max(usual))
+    let least = need.least.max(1);
+    (least <= left).then(|| least.max(need.wanted).max(usual).min(left))
 }
 
 #[cfg(test)]

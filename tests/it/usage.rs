@@ -6,9 +6,12 @@ use k8s_openapi::api::core::v1::Secret;
 use keyturn::resources::ApiKeyUsage;
 use keyturn::resources::apikeyusage::Usage;
 use kube::api::{DeleteParams, DynamicObject};
-use kube::{Api, ResourceExt as _};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, ResourceExt as _};
 use serde_json::{Value, json};
 
+use crate::support::accounts::in_namespace;
+use crate::support::apiserver::{Fault, FaultyApiServer};
 use crate::support::apply::{apply, field, objects};
 use crate::support::cluster::Namespace;
 use crate::support::events::event;
@@ -179,6 +182,31 @@ async fn verifiers_that_are_told_to_go_write_all_that_they_have() {
         assert!(verifier.process().ended().await.success());
     }
     assert_eq!(world.total().await, Ok(43));
+}
+
+#[tokio::test]
+async fn a_write_that_was_answered_with_a_timeout_is_not_counted_twice() {
+    let world = World::new().await;
+    let kubeconfig = Kubeconfig::read_from(in_namespace(world.namespace.name(), "verifier")).expect("it is complete");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let account = Client::try_from(config.expect("it is complete")).expect("a kubeconfig makes a client");
+    let mut writes = 0;
+    let door = FaultyApiServer::start(&account, move |call| {
+        writes += u32::from(call.is_write() && call.concerns("apikeyusages"));
+        if call.is_write() && writes % 2 == 1 { Fault::AnswerAfter(504, "Timeout") } else { Fault::Pass }
+    })
+    .await;
+    let namespace = world.namespace.name();
+    let (only, own) = (format!("--namespace={namespace}"), format!("--operator-namespace={namespace}"));
+    let mut verifier =
+        Keyturn::start_as("verifier", &door.kubeconfig(), &[OFTEN, "--drain-delay=0s", only.as_str(), &own]);
+    verifier.ready().await;
+    for round in 1..=3 {
+        world.requests(&verifier, 7).await;
+        world.total_becomes(round * 7).await;
+    }
+    has_written_all(&verifier).await;
+    assert_eq!(world.total().await, Ok(21));
 }
 
 #[tokio::test]

@@ -70,11 +70,11 @@ impl CalendarPeriod {
         instant(self.end(), -(length / 10))
     }
 
-    /// An instant in its last tenth; `at` is how far into it, from 0 to 1.
+    /// An instant in what is left of its last tenth at `now`; `fraction` of that is before it, 0 to 1.
     #[must_use]
-    pub fn late(self, at: f64) -> Timestamp {
-        let tenth = self.last_tenth().duration_until(self.end());
-        instant(self.last_tenth(), tenth.mul_f64(at.clamp(0.0, 1.0)))
+    pub fn late(self, now: Timestamp, fraction: f64) -> Timestamp {
+        let from = self.last_tenth().max(now).min(self.end());
+        instant(from, from.duration_until(self.end()).mul_f64(fraction.clamp(0.0, 1.0)))
     }
 }
 
@@ -167,9 +167,21 @@ mod tests {
         ] {
             let period: CalendarPeriod = name.parse().unwrap();
             assert_eq!(period.last_tenth(), at(begin));
-            assert_eq!((period.late(0.0), period.late(1.0)), (at(begin), period.end()));
-            assert!(period.late(0.5) > at(begin) && period.late(0.5) < period.end());
-            assert_eq!((period.late(-1.0), period.late(2.0)), (at(begin), period.end()));
+        }
+    }
+
+    #[test]
+    fn what_is_done_late_is_spread_over_what_is_left_of_the_last_tenth() {
+        let day: CalendarPeriod = "2026-11-22".parse().unwrap();
+        for (now, fraction, expected) in [
+            ("2026-11-22T12:00:00Z", 0.0, "2026-11-22T21:36:00Z"),
+            ("2026-11-22T12:00:00Z", 0.5, "2026-11-22T22:48:00Z"),
+            ("2026-11-22T23:00:00Z", 0.5, "2026-11-22T23:30:00Z"),
+            ("2026-11-22T23:00:00Z", 2.0, "2026-11-23T00:00:00Z"),
+            ("2026-11-22T23:00:00Z", -1.0, "2026-11-22T23:00:00Z"),
+            ("2026-11-23T01:00:00Z", 0.5, "2026-11-23T00:00:00Z"),
+        ] {
+            assert_eq!(day.late(at(now), fraction), at(expected), "{now} {fraction}");
         }
     }
 

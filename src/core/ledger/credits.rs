@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Account, Chunk, Ledger, MOST, Refusal, share};
+use super::{Account, Chunk, Ledger, MOST, Need, Refusal, share};
 use crate::core::budget::Credits;
 
 /// What was handed out of the credits of one epoch.
@@ -22,7 +22,7 @@ impl Ledger {
     pub(super) fn reserve_credits(
         &mut self,
         credits: &Credits,
-        need: u64,
+        need: Need,
         living: usize,
         now: Timestamp,
     ) -> Result<Chunk, Refusal> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Account, Chunk, Ledger, MOST, QuotaAccount, Refusal, share};
+use super::{Account, Chunk, Ledger, MOST, Need, QuotaAccount, Refusal, share};
 
 /// Lines of quotas in one ledger: with the one of credits what the schema has room for. A key and its tier have at
 /// most 16 quotas, in two periods each.
@@ -33,7 +33,7 @@ impl Ledger {
         &mut self,
         account: QuotaAccount,
         limit: u64,
-        need: u64,
+        need: Need,
         living: usize,
     ) -> Result<Chunk, Refusal> {
         let known = self.quotas.iter().position(|line| line.account == account);

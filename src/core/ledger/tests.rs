@@ -95,6 +95,16 @@ fn a_chunk_is_what_is_needed_or_a_share_of_what_is_left() {
 }
 
 #[test]
+fn those_that_wait_together_get_what_there_is_as_long_as_it_helps_one() {
+    for (left, least, wanted, amount) in
+        [(1_000, 1, 64, Ok(64)), (1_000, 1, 2, Ok(50)), (10, 5, 64, Ok(10)), (4, 5, 64, Err(())), (9, 0, 0, Ok(1))]
+    {
+        let chunk = empty().reserve(&quota(left, Period::Month), Need { least, wanted }, 1, at(NOON));
+        assert_eq!(chunk.map(|chunk| chunk.amount).map_err(drop), amount, "{left} {least} {wanted}");
+    }
+}
+
+#[test]
 fn a_chunk_says_what_it_is_of_and_when_it_is_spent() {
     let chunk = |account, amount, begins: Option<&str>, lapses: Option<&str>, refilled| Chunk {
         account,
@@ -147,7 +157,11 @@ fn a_chunk_is_spent_between_its_instants() {
     ] {
         assert_eq!(chunk.covers(at(now)), covered, "{now}");
     }
+    let period = "2026-11-23".parse().unwrap();
+    assert_eq!((chunk.period(), chunk.is_forfeited(at("2026-11-23T23:59:59.9Z"))), (Some(period), false));
+    assert!(chunk.is_forfeited(at("2026-11-24T00:00:00Z")));
     let unlimited = ledger.reserve(&credits(9, 0, None), 1, 1, at(NOON)).unwrap();
+    assert_eq!((unlimited.period(), unlimited.is_forfeited(Timestamp::MAX)), (None, false));
     assert!([Timestamp::MIN, Timestamp::MAX].into_iter().all(|now| unlimited.covers(now)));
 }
 

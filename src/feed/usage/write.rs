@@ -7,18 +7,14 @@
 
 use std::time::Duration;
 
-use kube::api::PostParams;
-use kube::{Api, Client, ResourceExt as _};
-use tokio::time::timeout;
+use kube::{Client, ResourceExt as _};
 
+use super::super::stored::{Error, Replaced, Stored};
 use crate::core::usage;
 use crate::resources::ApiKeyUsage;
 use crate::resources::apikeyusage::Usage;
-use crate::resources::names::{VERIFIER_MANAGER, usage_of_key};
+use crate::resources::names::usage_of_key;
 use crate::verify::used::UsedKey;
-
-/// How long one answer may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A key whose usage waits to be written.
 pub(super) struct Pending {
@@ -49,39 +45,6 @@ pub(super) enum Outcome {
     GivenUp,
 }
 
-/// A write that did not take place, as far as is known.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    #[error("reading an ApiKeyUsage")]
-    Read(#[source] kube::Error),
-    #[error("writing an ApiKeyUsage")]
-    Write(#[source] kube::Error),
-    #[error("the API server took longer than {} s to answer", TIMEOUT.as_secs())]
-    Timeout,
-}
-
-impl Error {
-    /// Whether it is about this one object: others may be written all the same.
-    pub(super) fn is_about_the_object(&self) -> bool {
-        match self {
-            Self::Read(error) | Self::Write(error) => {
-                let unfit = [400, 413, 422].into_iter().any(|code| has_code(error, code));
-                unfit || matches!(error, kube::Error::SerdeError(_))
-            }
-            Self::Timeout => false,
-        }
-    }
-}
-
-/// Whether the API server has answered that it did not do this.
-fn is_refusal(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && ![408, 429].contains(&status.code))
-}
-
-fn has_code(error: &kube::Error, code: u16) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == code)
-}
-
 impl Pending {
     pub(super) fn new(key: UsedKey, due: Duration) -> Self {
         Self { key, due, sent: None }
@@ -89,10 +52,8 @@ impl Pending {
 
     /// Tries to write once. Wherever this is dropped, nothing is lost, and nothing counted twice, by trying again.
     pub(super) async fn write(&mut self, client: &Client) -> Result<Outcome, Error> {
-        let usages: Api<ApiKeyUsage> = Api::namespaced(client.clone(), self.key.namespace());
-        let name = usage_of_key(self.key.uid());
-        let found = timeout(TIMEOUT, usages.get_opt(&name)).await.map_err(|_| Error::Timeout)?;
-        let Some(found) = found.map_err(Error::Read)? else {
+        let stored = Stored::new(client, self.key.namespace(), usage_of_key(self.key.uid()));
+        let Some(found) = stored.read().await? else {
             self.take_back();
             return Ok(Outcome::Missing);
         };
@@ -106,26 +67,25 @@ impl Pending {
         let was_doubtful = sent.doubtful;
         // As if the answer were lost already: this may be dropped while it is waited for.
         let sent = self.sent.insert(Box::new(Sent { doubtful: true, ..*sent }));
-        let parameters = PostParams { field_manager: Some(VERIFIER_MANAGER.to_owned()), ..PostParams::default() };
-        let written = timeout(TIMEOUT, usages.replace_status(&name, &parameters, &sent.object)).await;
-        match written.map_err(|_| Error::Timeout)? {
-            Ok(_) => {
+        match stored.replace(&sent.object).await {
+            Ok(Replaced::Done) => {
                 self.sent = None;
                 Ok(Outcome::Written)
             }
-            Err(error) if has_code(&error, 409) => {
+            Ok(Replaced::Conflict) => {
                 sent.doubtful = was_doubtful;
                 Ok(Outcome::Conflict)
             }
-            Err(error) if has_code(&error, 404) => {
+            Ok(Replaced::Missing) => {
                 self.take_back();
                 Ok(Outcome::Missing)
             }
-            Err(error) if is_refusal(&error) => {
-                self.take_back();
-                Err(Error::Write(error))
+            Err(error) => {
+                if error.is_refusal() {
+                    self.take_back();
+                }
+                Err(error)
             }
-            Err(error) => Err(Error::Write(error)),
         }
     }
 
