@@ -5,6 +5,7 @@
 //!  Secrets, metadata only ───┤
 //!  ApiKeyUsages, the same ───┤
 //!  APIs, tiers, roles ───────┤ wake the keys that they concern
+//!  ApiKeyOwners ─────────────┤ the same; and their own ApiKeyUsages are looked after
 //!  Leases of verifiers ──────┘
 //! ```
 //!
@@ -18,7 +19,9 @@ mod apikey;
 mod audit;
 mod judging;
 mod leader;
+mod metadata;
 mod notices;
+mod owner;
 mod pepper;
 mod peppers;
 mod policies;
@@ -44,8 +47,8 @@ use tracing::{debug, info, warn};
 
 use crate::entropy::{self, EntropyError};
 use crate::metrics::Metrics;
-use crate::resources::ApiKey;
 use crate::resources::names::CONTROLLER_MANAGER;
+use crate::resources::{ApiKey, ApiKeyOwner};
 use crate::telemetry::chain;
 use actors::Actors;
 use apikey::Context;
@@ -59,6 +62,9 @@ const CONCURRENCY: u16 = 64;
 
 /// How an ApiKey is addressed in the queue. Guarded, so that one that cannot be read disturbs no other.
 type KeyRef = ObjectRef<DeserializeGuard<ApiKey>>;
+
+/// How an ApiKeyOwner is addressed in its queue.
+type OwnerRef = ObjectRef<DeserializeGuard<ApiKeyOwner>>;
 
 fn key_ref(key: &ApiKey) -> KeyRef {
     KeyRef::new(&key.name_any()).within(&key.namespace().unwrap_or_default())
@@ -157,6 +163,7 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
     let (first, version) = pepper.map_err(Error::Pepper)?;
 
     let (wake, woken) = mpsc::unbounded_channel::<KeyRef>();
+    let (wake_owner, woken_owners) = mpsc::unbounded_channel::<OwnerRef>();
     let (store, written) = reflector::store();
     let watched = watcher(scope.api::<DeserializeGuard<ApiKey>>(client), watcher::Config::default());
     let mut deletions = Deletions::new(audit.clone(), store.clone());
@@ -165,9 +172,9 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
     let touched = reflector(written, watched).default_backoff().touched_objects();
     let keys = Controller::for_stream(touched, store.clone());
     let tasks = TaskTracker::new();
-    let policies = policies::follow(client, &scope, &store, &wake, &shutdown, &tasks);
+    let policies = policies::follow(client, &scope, &store, (&wake, &wake_owner), &shutdown, &tasks);
     let secrets = secrets::follow(client, &scope, &wake, &shutdown, &tasks);
-    let usages = usages::follow(client, &scope, &wake, &shutdown, &tasks);
+    let usages = usages::follow(client, &scope, (&wake, &wake_owner), &shutdown, &tasks);
     let judging = judging::follow(client, operator_namespace, &wake, &shutdown, &tasks);
     let peppers = Arc::new(peppers::Kept::new(first, version));
     let strings = strings::Strings::new(wake.clone(), Arc::clone(metrics));
@@ -177,11 +184,20 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(Arc::clone(&actors).follow()));
     let counting = notices::count(store.clone(), Arc::clone(metrics));
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(counting));
+    let reporter = Reporter { controller: "keyturn".into(), instance: None };
+    let recorder = Recorder::new(client.clone(), reporter);
+    let owners = owner::Context {
+        client: client.clone(),
+        recorder: recorder.clone(),
+        policies: Arc::clone(&policies),
+        usages: Arc::clone(&usages),
+    };
+    let following = owner::follow(owners, scope.clone(), woken_owners);
+    tasks.spawn(shutdown.clone().run_until_cancelled_owned(following));
     tasks.close();
 
-    let reporter = Reporter { controller: "keyturn".into(), instance: None };
     let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
+        recorder,
         client: client.clone(),
         term,
         metrics: Arc::clone(metrics),

@@ -12,21 +12,21 @@ use futures::{StreamExt as _, pin_mut};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Client, ResourceExt as _};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::scope::Scope;
-use super::{KeyRef, key_ref};
+use super::{KeyRef, OwnerRef, key_ref};
 use crate::core::policy::{self, ObjectName};
 use crate::resources::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
 use crate::telemetry::chain;
 use kinds::Kind;
 
 /// Every API, tier, role and owner, and the namespaces' labels, as acceptance sees them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Policies {
     current: ArcSwap<Revision>,
     /// Kinds that have not been listed yet: all have to be before any key is judged.
@@ -57,7 +57,7 @@ impl Policies {
         self.unlisted.send_modify(|unlisted| *unlisted -= 1);
     }
 
-    fn update(&self, change: impl Fn(&mut policy::Policies)) {
+    pub(super) fn update(&self, change: impl Fn(&mut policy::Policies)) {
         self.current.rcu(|revision| {
             let mut next = Revision::clone(revision);
             next.number += 1;
@@ -72,12 +72,12 @@ pub(super) fn follow(
     client: &Client,
     scope: &Scope,
     keys: &Store<DeserializeGuard<ApiKey>>,
-    wake: &mpsc::UnboundedSender<KeyRef>,
+    (wake, owners): (&mpsc::UnboundedSender<KeyRef>, &mpsc::UnboundedSender<OwnerRef>),
     shutdown: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Arc<Policies> {
-    let policies = Arc::new(Policies { current: ArcSwap::default(), unlisted: watch::Sender::new(0) });
-    let follower = Follower { client, scope, keys, wake, shutdown, tasks, policies: &policies };
+    let policies = Arc::<Policies>::default();
+    let follower = Follower { client, scope, keys, wake, owners, shutdown, tasks, policies: &policies };
     follower.spawn::<ProtectedApi>();
     follower.spawn::<ApiKeyTier>();
     follower.spawn::<ApiKeyRole>();
@@ -94,6 +94,7 @@ struct Follower<'a> {
     scope: &'a Scope,
     keys: &'a Store<DeserializeGuard<ApiKey>>,
     wake: &'a mpsc::UnboundedSender<KeyRef>,
+    owners: &'a mpsc::UnboundedSender<OwnerRef>,
     shutdown: &'a CancellationToken,
     tasks: &'a TaskTracker,
     policies: &'a Arc<Policies>,
@@ -103,9 +104,9 @@ impl Follower<'_> {
     fn spawn<K: Kind>(&self) {
         let events = watcher(self.scope.api::<DeserializeGuard<K>>(self.client), watcher::Config::default());
         let one = OneKind::<K> {
-            client: self.client.clone(),
             keys: self.keys.clone(),
             wake: self.wake.clone(),
+            teller: Teller { client: self.client.clone(), owners: self.owners.clone() },
             policies: Arc::clone(self.policies),
             listed: Vec::new(),
         };
@@ -119,10 +120,24 @@ impl Follower<'_> {
     }
 }
 
-struct OneKind<K: Kind> {
+/// Has objects told what is made of them.
+struct Teller {
     client: Client,
+    /// Whoever looks after owners tells them.
+    owners: mpsc::UnboundedSender<OwnerRef>,
+}
+
+impl Teller {
+    fn wake_owner(&self, name: &ObjectName) {
+        // Nobody listens any more once the controller stops.
+        let _ = self.owners.send(OwnerRef::new(&name.name).within(&name.namespace));
+    }
+}
+
+struct OneKind<K: Kind> {
     keys: Store<DeserializeGuard<ApiKey>>,
     wake: mpsc::UnboundedSender<KeyRef>,
+    teller: Teller,
     policies: Arc<Policies>,
     /// Objects of a list that is not complete yet.
     listed: Vec<DeserializeGuard<K>>,
@@ -149,7 +164,7 @@ impl<K: Kind> OneKind<K> {
                 Ok(watcher::Event::Apply(object)) => self.enter(object).await,
                 Ok(watcher::Event::Delete(object)) => {
                     let name = name_of(&object);
-                    self.change(&name, |policies| K::remove(&name, policies)).await;
+                    self.change(&name, |policies| K::remove(&name, policies));
                 }
                 Err(error) => {
                     warn!(kind = %K::kind(&()), error = chain(&error), "a watch failed; it is tried again");
@@ -175,31 +190,21 @@ impl<K: Kind> OneKind<K> {
 
     async fn enter(&self, object: DeserializeGuard<K>) {
         let name = name_of(&object);
-        self.change(&name, |policies| K::enter(&name, &object, policies)).await;
+        self.change(&name, |policies| K::enter(&name, &object, policies));
         self.tell(object).await;
     }
 
-    /// Changes what is known of one object, wakes the keys that it concerns, and tells the objects that contend
-    /// with it, before or after, what that makes of them.
-    async fn change(&self, name: &ObjectName, change: impl Fn(&mut policy::Policies)) {
-        let rivals = || K::rivals(name, &self.policies.current().policies);
-        let mut concerned: HashSet<ObjectName> = rivals().into_iter().collect();
+    /// Changes what is known of one object, and wakes the keys that it concerns, and the owners that contend with it
+    /// before or after.
+    fn change(&self, name: &ObjectName, change: impl Fn(&mut policy::Policies)) {
+        let before = self.policies.current();
         self.policies.update(change);
-        concerned.extend(rivals());
-        wake_keys(&self.keys, &self.wake, |key| K::concerns(name, key));
-        for rival in concerned {
-            let api = Api::<DeserializeGuard<K>>::namespaced(self.client.clone(), &rival.namespace);
-            match api.get_opt(&rival.name).await {
-                Ok(object) => {
-                    if let Some(object) = object {
-                        self.tell(object).await;
-                    }
-                }
-                Err(error) => {
-                    let (kind, error) = (K::kind(&()), chain(&error));
-                    warn!(%kind, object = %rival, error, "an object cannot be told what another one's change means for it");
-                }
-            }
+        let after = self.policies.current();
+        let concerns = |key: &ApiKey| K::concerns(name, (&before.policies, &after.policies), key);
+        wake_keys(&self.keys, &self.wake, concerns);
+        let rivals = [&before, &after].into_iter().flat_map(|revision| K::rivals(name, &revision.policies));
+        for rival in rivals.collect::<HashSet<_>>() {
+            self.teller.wake_owner(&rival);
         }
     }
 
@@ -207,8 +212,8 @@ impl<K: Kind> OneKind<K> {
         let name = name_of(&object);
         match object.0 {
             Ok(object) => {
-                let judgement = K::judgement(&name, &self.policies.current().policies);
-                status::tell(&self.client, object, judgement.as_ref().copied()).await;
+                let policies = self.policies.current();
+                K::tell(object, &name, &policies.policies, &self.teller).await;
             }
             Err(error) => {
                 warn!(kind = %K::kind(&()), object = error.metadata.name, error = error.error, "an object cannot be read");

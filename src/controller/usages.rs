@@ -1,140 +1,215 @@
-//! Which ApiKeyUsages there are. Only their metadata is watched: verifiers change what they say all the time.
+//! Which ApiKeyUsages there are: heard of, looked for, and made. Only their metadata is watched, for verifiers change
+//! what they say all the time.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use futures::{StreamExt as _, pin_mut};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::core::PartialObjectMeta;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Client, ResourceExt as _};
-use tokio::sync::{mpsc, watch};
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource, ResourceExt as _};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
 
-use super::KeyRef;
+use super::metadata::{self, Book, Followed};
 use super::scope::Scope;
-use crate::resources::ApiKeyUsage;
-use crate::resources::names::usage_of_key;
-use crate::telemetry::chain;
+use super::{KeyRef, OwnerRef, post_params};
+use crate::resources::apikeyusage::ApiKeyUsageSpec;
+use crate::resources::names::{MANAGED_BY, MANAGED_BY_LABEL, RESET_USAGE_ANNOTATION, usage_of_key, usage_of_owner};
+use crate::resources::references::UsageRef;
+use crate::resources::{ApiKey, ApiKeyOwner, ApiKeyUsage};
+
+/// Reason of what is said where nobody knows any more what was spent of quotas and credits.
+pub(super) const USAGE_LOST: &str = "UsageLost";
+
+/// Says so. `uid`: of the ApiKeyUsage that is gone.
+pub(super) fn say_lost(uid: &str) -> String {
+    format!(
+        "the ApiKeyUsage that status.usage names is gone, and with it what was spent of quotas and credits; to begin anew with all of them unspent, set annotation {RESET_USAGE_ANNOTATION} to {uid}"
+    )
+}
 
 type Meta = PartialObjectMeta<ApiKeyUsage>;
 
-/// The ApiKeyUsages of keys.
-#[derive(Debug, Default)]
-pub(super) struct Usages {
-    by_key: Mutex<ByKey>,
-    read: watch::Sender<bool>,
-}
+/// The ApiKeyUsages of keys and owners.
+pub(super) type Usages = Followed<ByWhom>;
 
-/// By the uid of the key.
-type ByKey = HashMap<Arc<str>, Known>;
+/// By the uid of whom it counts for.
+#[derive(Debug, Default)]
+pub(super) struct ByWhom(HashMap<Arc<str>, Known>);
 
 #[derive(Debug)]
 struct Known {
     uid: Arc<str>,
-    key: KeyRef,
+    whose: Whose,
+}
+
+/// For whom an ApiKeyUsage counts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Whose {
+    Key(KeyRef),
+    Owner(OwnerRef),
 }
 
 impl Usages {
-    /// Uid of the one that counts for the key with this uid, as far as has been heard.
-    pub(super) fn of(&self, key: &str) -> Option<Arc<str>> {
-        self.by_key().get(key).map(|known| Arc::clone(&known.uid))
+    /// Uid of the one that counts for the key or owner with this uid, as far as has been heard.
+    pub(super) fn of(&self, whom: &str) -> Option<Arc<str>> {
+        self.book().0.get(whom).map(|known| Arc::clone(&known.uid))
+    }
+}
+
+impl Book for ByWhom {
+    type Object = ApiKeyUsage;
+    type Concerned = Whose;
+
+    /// Answers for whom it counts, if this is another one than was known.
+    fn enter(&mut self, usage: &Meta) -> Option<Whose> {
+        let (whom, found) = known(usage)?;
+        let (uid, whose) = (Arc::clone(&found.uid), found.whose.clone());
+        let before = self.0.insert(whom, found);
+        before.is_none_or(|before| before.uid != uid).then_some(whose)
     }
 
-    /// Waits until all of them have been listed once.
-    pub(super) async fn read(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.read.subscribe().wait_for(|read| *read).await;
+    /// Answers who has none any more.
+    fn remove(&mut self, usage: &Meta) -> Option<Whose> {
+        let (whom, gone) = known(usage)?;
+        // One of the same name may have been heard of since.
+        self.0.get(&whom).filter(|known| known.uid == gone.uid)?;
+        self.0.remove(&whom).map(|known| known.whose)
     }
 
-    /// Takes a new list over whole, and answers the keys for which that makes a difference.
-    fn replace(&self, listed: Vec<Meta>) -> Vec<KeyRef> {
-        let listed: ByKey = listed.iter().filter_map(known).collect();
-        let mut by_key = self.by_key();
-        let differs = |one: &ByKey, other: &ByKey| -> Vec<KeyRef> {
-            let gone = |(key, known): &(&Arc<str>, &Known)| other.get(*key).is_none_or(|it| it.uid != known.uid);
-            one.iter().filter(gone).map(|(_, known)| known.key.clone()).collect()
+    /// Answers those for whom that makes a difference.
+    fn replace(&mut self, listed: &[Meta]) -> Vec<Whose> {
+        let listed: HashMap<_, _> = listed.iter().filter_map(known).collect();
+        let differs = |one: &HashMap<Arc<str>, Known>, other: &HashMap<Arc<str>, Known>| -> Vec<Whose> {
+            let gone = |(whom, known): &(&Arc<str>, &Known)| other.get(*whom).is_none_or(|it| it.uid != known.uid);
+            one.iter().filter(gone).map(|(_, known)| known.whose.clone()).collect()
         };
-        let mut concerned = differs(&by_key, &listed);
-        concerned.extend(differs(&listed, &by_key));
-        *by_key = listed;
-        self.read.send_replace(true);
+        let mut concerned = differs(&self.0, &listed);
+        concerned.extend(differs(&listed, &self.0));
+        self.0 = listed;
         concerned
     }
-
-    /// Answers the key, if this is another one than was known.
-    fn enter(&self, usage: &Meta) -> Option<KeyRef> {
-        let (key, found) = known(usage)?;
-        let owner = found.key.clone();
-        let uid = Arc::clone(&found.uid);
-        let before = self.by_key().insert(key, found);
-        before.is_none_or(|before| before.uid != uid).then_some(owner)
-    }
-
-    /// Answers the key that has none any more.
-    fn remove(&self, usage: &Meta) -> Option<KeyRef> {
-        let (key, gone) = known(usage)?;
-        let mut by_key = self.by_key();
-        // One of the same name may have been heard of since.
-        by_key.get(&key).filter(|known| known.uid == gone.uid)?;
-        by_key.remove(&key).map(|known| known.key)
-    }
-
-    fn by_key(&self) -> MutexGuard<'_, ByKey> {
-        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// The key that it counts for, as it says itself: nobody but Keyturn may write one.
+/// For whom it counts, as it says itself: nobody but Keyturn may write one.
 fn known(usage: &Meta) -> Option<(Arc<str>, Known)> {
     let owner = usage.owner_references().iter().find(|owner| owner.controller == Some(true))?;
-    if usage.name_any() != usage_of_key(&owner.uid) {
+    let (name, namespace) = (usage.name_any(), usage.namespace()?);
+    let whose = if name == usage_of_key(&owner.uid) && owner.kind == ApiKey::kind(&()) {
+        Whose::Key(KeyRef::new(&owner.name).within(&namespace))
+    } else if name == usage_of_owner(&owner.uid) && owner.kind == ApiKeyOwner::kind(&()) {
+        Whose::Owner(OwnerRef::new(&owner.name).within(&namespace))
+    } else {
         return None;
-    }
-    let key = KeyRef::new(&owner.name).within(&usage.namespace()?);
-    Some((owner.uid.as_str().into(), Known { uid: usage.uid()?.into(), key }))
+    };
+    Some((owner.uid.as_str().into(), Known { uid: usage.uid()?.into(), whose }))
 }
 
-/// Follows the ApiKeyUsages, and wakes a key when its own comes or goes.
+/// Follows the ApiKeyUsages, and wakes a key or an owner when its own comes or goes.
 pub(super) fn follow(
     client: &Client,
     scope: &Scope,
-    wake: &mpsc::UnboundedSender<KeyRef>,
+    (keys, owners): (&mpsc::UnboundedSender<KeyRef>, &mpsc::UnboundedSender<OwnerRef>),
     shutdown: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Arc<Usages> {
-    let usages = Arc::new(Usages::default());
-    let events = watcher(scope.api::<Meta>(client), watcher::Config::default()).default_backoff();
-    let (followed, wake) = (Arc::clone(&usages), wake.clone());
-    tasks.spawn(shutdown.clone().run_until_cancelled_owned(async move {
-        pin_mut!(events);
-        let mut listed = Vec::new();
-        while let Some(event) = events.next().await {
-            let concerned = match event {
-                Ok(watcher::Event::Init) => {
-                    listed.clear();
-                    Vec::new()
-                }
-                Ok(watcher::Event::InitApply(usage)) => {
-                    listed.push(usage);
-                    Vec::new()
-                }
-                Ok(watcher::Event::InitDone) => followed.replace(std::mem::take(&mut listed)),
-                Ok(watcher::Event::Apply(usage)) => followed.enter(&usage).into_iter().collect(),
-                Ok(watcher::Event::Delete(usage)) => followed.remove(&usage).into_iter().collect(),
-                Err(error) => {
-                    warn!(error = chain(&error), "watching ApiKeyUsages failed; it is tried again");
-                    Vec::new()
-                }
-            };
-            for key in concerned {
-                // Nobody listens any more once the controller stops.
-                let _ = wake.send(key);
-            }
+    let (keys, owners) = (keys.clone(), owners.clone());
+    let wake = move |whose| {
+        // Nobody listens any more once the controller stops.
+        match whose {
+            Whose::Key(key) => drop(keys.send(key)),
+            Whose::Owner(owner) => drop(owners.send(owner)),
         }
-    }));
-    usages
+    };
+    metadata::follow(scope.api(client), watcher::Config::default(), wake, shutdown, tasks)
+}
+
+/// How the status of a key or an owner names its ApiKeyUsage.
+pub(super) fn reference<K: Counted>(whom: &K, uid: &str) -> UsageRef {
+    UsageRef { name: K::usage(whom.meta().uid.as_deref().unwrap_or_default()), uid: uid.to_owned() }
+}
+
+/// A kind for which is counted.
+pub(super) trait Counted: Resource<DynamicType = ()> {
+    /// Name of the ApiKeyUsage, by the uid of whom it counts for.
+    fn usage(uid: &str) -> String;
+}
+
+impl Counted for ApiKey {
+    fn usage(uid: &str) -> String {
+        usage_of_key(uid)
+    }
+}
+
+impl Counted for ApiKeyOwner {
+    fn usage(uid: &str) -> String {
+        usage_of_owner(uid)
+    }
+}
+
+/// The ApiKeyUsage of one key or owner.
+pub(super) struct OwnUsage {
+    name: String,
+    /// Of whom it counts for.
+    uid: String,
+    owner: OwnerReference,
+    usages: Api<ApiKeyUsage>,
+}
+
+impl OwnUsage {
+    pub(super) fn of<K: Counted>(client: &Client, whom: &K) -> Self {
+        let uid = whom.meta().uid.clone().unwrap_or_default();
+        let owner = OwnerReference {
+            api_version: K::api_version(&()).into_owned(),
+            kind: K::kind(&()).into_owned(),
+            name: whom.meta().name.clone().unwrap_or_default(),
+            uid: uid.clone(),
+            controller: Some(true),
+            // Nobody has to wait for it to be gone, and nobody needs a right to say so.
+            block_owner_deletion: None,
+        };
+        let usages = Api::namespaced(client.clone(), whom.meta().namespace.as_deref().unwrap_or_default());
+        Self { name: K::usage(&uid), uid, owner, usages }
+    }
+
+    /// The uid of the one that is there. `named`: the one that the status names.
+    pub(super) async fn find(&self, heard: &Usages, named: Option<&Arc<str>>) -> Result<Option<Arc<str>>, kube::Error> {
+        let heard = heard.of(&self.uid);
+        // Nothing is concluded from not having heard of one that the status names.
+        if named.is_none() || heard.as_ref() == named {
+            return Ok(heard);
+        }
+        self.look().await
+    }
+
+    async fn look(&self) -> Result<Option<Arc<str>>, kube::Error> {
+        let found = self.usages.get_metadata_opt(&self.name).await?;
+        Ok(found.and_then(|found| found.uid()).map(Arc::from))
+    }
+
+    /// What verifiers have written into it.
+    pub(super) async fn read(&self) -> Result<Option<ApiKeyUsage>, kube::Error> {
+        self.usages.get_opt(&self.name).await
+    }
+
+    /// Makes an empty one, and answers its uid. Who made one that is there already can only have been a controller,
+    /// for nobody else may.
+    pub(super) async fn create(&self) -> Result<Option<Arc<str>>, kube::Error> {
+        let metadata = ObjectMeta {
+            name: Some(self.name.clone()),
+            labels: Some([(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned())].into()),
+            owner_references: Some(vec![self.owner.clone()]),
+            ..ObjectMeta::default()
+        };
+        let wanted = ApiKeyUsage { metadata, spec: ApiKeyUsageSpec {}, status: None };
+        match self.usages.create(&post_params(), &wanted).await {
+            Ok(created) => Ok(created.uid().map(Arc::from)),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => self.look().await,
+            Err(error) => Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -144,11 +219,11 @@ mod tests {
     use super::*;
 
     fn meta(key: &str, uid: &str) -> Meta {
-        of(json!({"name": format!("key-{key}"), "uid": uid, "ownerReferences": [owner(key)]}))
+        of(json!({"name": format!("key-{key}"), "uid": uid, "ownerReferences": [owner("ApiKey", key)]}))
     }
 
-    fn owner(key: &str) -> Value {
-        json!({"apiVersion": "keyturn.dev/v1alpha1", "kind": "ApiKey", "name": key, "uid": key, "controller": true})
+    fn owner(kind: &str, name: &str) -> Value {
+        json!({"apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "name": name, "uid": name, "controller": true})
     }
 
     fn of(mut metadata: Value) -> Meta {
@@ -156,42 +231,58 @@ mod tests {
         serde_json::from_value(json!({"metadata": metadata})).unwrap()
     }
 
-    fn key(name: &str) -> KeyRef {
-        KeyRef::new(name).within("team-a")
+    fn key(name: &str) -> Whose {
+        Whose::Key(KeyRef::new(name).within("team-a"))
+    }
+
+    fn found(book: &ByWhom, whom: &str) -> Option<String> {
+        book.0.get(whom).map(|known| known.uid.to_string())
     }
 
     #[test]
     fn a_key_is_woken_when_its_own_comes_or_goes_and_not_by_what_it_counts() {
-        let usages = Usages::default();
+        let mut usages = ByWhom::default();
         assert_eq!(usages.enter(&meta("a", "u1")), Some(key("a")));
         assert_eq!(usages.enter(&meta("a", "u1")), None);
         assert_eq!(usages.enter(&meta("a", "u2")), Some(key("a")));
         assert_eq!(usages.remove(&meta("a", "u1")), None, "it is another one by now");
-        assert_eq!(usages.of("a").as_deref(), Some("u2"));
+        assert_eq!(found(&usages, "a").as_deref(), Some("u2"));
         assert_eq!(usages.remove(&meta("a", "u2")), Some(key("a")));
-        assert_eq!(usages.of("a"), None);
+        assert_eq!(found(&usages, "a"), None);
+    }
+
+    #[test]
+    fn an_owner_is_woken_by_the_one_that_counts_for_it() {
+        let mut usages = ByWhom::default();
+        let metadata = json!({"name": "owner-acme", "uid": "u1", "ownerReferences": [owner("ApiKeyOwner", "acme")]});
+        let acme = Some(Whose::Owner(OwnerRef::new("acme").within("team-a")));
+        assert_eq!(
+            (usages.enter(&of(metadata.clone())), found(&usages, "acme").as_deref()),
+            (acme.clone(), Some("u1"))
+        );
+        assert_eq!((usages.remove(&of(metadata)), found(&usages, "acme")), (acme, None));
     }
 
     #[test]
     fn a_list_tells_what_has_come_and_gone_meanwhile() {
-        let usages = Usages::default();
-        let mut first = usages.replace(vec![meta("a", "u1"), meta("b", "u2")]);
-        first.sort_by_key(|key| key.name.clone());
-        assert_eq!(first, [key("a"), key("b")]);
-        assert_eq!(usages.replace(vec![meta("a", "u1"), meta("c", "u3")]).len(), 2);
-        assert_eq!(["a", "b", "c"].map(|uid| usages.of(uid).is_some()), [true, false, true]);
+        let mut usages = ByWhom::default();
+        assert_eq!(usages.replace(&[meta("a", "u1"), meta("b", "u2")]).len(), 2);
+        let concerned = usages.replace(&[meta("a", "u1"), meta("c", "u3")]);
+        assert_eq!(concerned, [key("b"), key("c")]);
+        assert_eq!(["a", "b", "c"].map(|uid| found(&usages, uid).is_some()), [true, false, true]);
     }
 
     #[test]
-    fn what_counts_for_no_key_is_left_alone() {
-        let usages = Usages::default();
+    fn what_counts_for_nobody_is_left_alone() {
+        let mut usages = ByWhom::default();
         for other in [
-            of(json!({"name": "owner-a", "uid": "u1", "ownerReferences": [owner("a")]})),
+            of(json!({"name": "owner-a", "uid": "u1", "ownerReferences": [owner("ApiKey", "a")]})),
+            of(json!({"name": "key-a", "uid": "u1", "ownerReferences": [owner("ApiKeyOwner", "a")]})),
             of(json!({"name": "key-a", "uid": "u1"})),
-            of(json!({"name": "key-b", "uid": "u1", "ownerReferences": [owner("a")]})),
+            of(json!({"name": "key-b", "uid": "u1", "ownerReferences": [owner("ApiKey", "a")]})),
         ] {
             assert_eq!(usages.enter(&other), None, "{other:?}");
         }
-        assert_eq!((usages.of("a"), usages.of("b")), (None, None));
+        assert_eq!((found(&usages, "a"), found(&usages, "b")), (None, None));
     }
 }

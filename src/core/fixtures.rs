@@ -8,11 +8,12 @@ use super::acceptance::{Accepted, Rejection};
 use super::address::AddressSet;
 use super::digest::Pepper;
 use super::key::{Environment, KeyFormat};
-use super::lifecycle::{Record, Secret, UsageObject, World};
+use super::lifecycle::{Record, Secret, World};
 use super::owner::Owner;
 use super::policy::{Api, Delivery, Key, Mode, ObjectName, Preflight, Schedule, Unmatched};
 use super::rotation::{Version, VersionState};
 use super::route::{Route, Routes};
+use super::usage::object::UsageObject;
 
 /// The key speech/ci of the API speech/transcripts, created at the epoch.
 pub(crate) fn key() -> Key {

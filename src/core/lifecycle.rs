@@ -32,8 +32,7 @@ pub use first::IMPORTED;
 pub use notice::{EXPIRY_NOTICE, Notices, concerns_last_use};
 pub use outcome::{Cause, Event, Plan, Report, SecretState, State, Step};
 pub use world::{
-    Minted, MovedSecret, Obstacle, Record, Redigested, Restored, Revocation, SealedString, Secret, StagedSecret,
-    UsageObject, World,
+    Minted, MovedSecret, Obstacle, Record, Redigested, Restored, Revocation, SealedString, Secret, StagedSecret, World,
 };
 
 /// How long a rotation waits for a verifier that lives but does not catch up.

@@ -93,16 +93,15 @@ impl OwnerDirectory {
         self.find(namespace, external_id)?.1.ok()
     }
 
-    /// Whether the object of that name counts.
+    /// Whether the object of that name, which says this, counts.
     ///
     /// # Errors
     /// It says something that can't be honoured, or an older one has its external id.
-    pub fn judge(&self, name: &ObjectName) -> Result<(), Rejection> {
-        let Some(claim) = self.claims.get(name) else { return Ok(()) };
+    pub fn judge(&self, name: &ObjectName, claim: &OwnerClaim) -> Result<(), Rejection> {
         claim.owner.as_ref().map_err(Clone::clone)?;
         let id = &claim.external_id;
         match self.claimants(&name.namespace, id).and_then(BTreeMap::first_key_value) {
-            Some((_, oldest)) if *oldest != name.name => {
+            Some((age, oldest)) if *oldest != name.name && *age < claim.age => {
                 let message = format!(
                     "spec.externalId: {id:?} belongs to ApiKeyOwner {oldest}, which is older; choose another one or delete one of the two"
                 );
@@ -110,6 +109,12 @@ impl OwnerDirectory {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What the object of that name claims.
+    #[must_use]
+    pub fn claim(&self, name: &ObjectName) -> Option<&OwnerClaim> {
+        self.claims.get(name)
     }
 
     /// The other objects that claim the same external id as the one of that name: what becomes of it may change
@@ -143,6 +148,11 @@ mod tests {
         ObjectName::new("speech", name)
     }
 
+    /// What the directory makes of an object in it.
+    fn judge(directory: &OwnerDirectory, object: &str) -> Result<(), Rejection> {
+        directory.judge(&name(object), directory.claim(&name(object)).unwrap())
+    }
+
     /// The uid of the object that speaks for an external id.
     fn speaker(directory: &OwnerDirectory, external_id: &str) -> Option<String> {
         let owner = directory.get(&"speech".into(), &external_id.into())?;
@@ -162,8 +172,8 @@ mod tests {
                 for (object, (at, uid)) in objects {
                     directory.enter(&name(object), claim("acme", at, uid));
                 }
-                assert_eq!(directory.judge(&name("old")), Ok(()));
-                let taken = directory.judge(&name("young")).unwrap_err();
+                assert_eq!(judge(&directory, "old"), Ok(()));
+                let taken = judge(&directory, "young").unwrap_err();
                 assert_eq!(
                     taken.to_string(),
                     "ExternalIdTaken: spec.externalId: \"acme\" belongs to ApiKeyOwner old, which is older; choose another one or delete one of the two"
@@ -171,7 +181,7 @@ mod tests {
                 assert_eq!(speaker(&directory, "acme").as_deref(), Some(first.1));
                 assert_eq!(directory.rivals(&name("old")).collect::<Vec<_>>(), [name("young")]);
                 directory.remove(&name("old"));
-                assert_eq!(directory.judge(&name("young")), Ok(()));
+                assert_eq!(judge(&directory, "young"), Ok(()));
                 assert_eq!(speaker(&directory, "acme").as_deref(), Some(second.1));
                 assert_eq!(directory.rivals(&name("young")).count(), 0);
             }
@@ -184,8 +194,8 @@ mod tests {
         let rejection = Rejection::not_yet_supported(&["spec.quotas"]);
         directory.enter(&name("old"), OwnerClaim { owner: Err(rejection.clone()), ..claim("acme", 1, "a") });
         directory.enter(&name("young"), claim("acme", 2, "b"));
-        assert_eq!(directory.judge(&name("old")), Err(rejection));
-        assert_eq!(directory.judge(&name("young")).unwrap_err().reason, Reason::ExternalIdTaken);
+        assert_eq!(judge(&directory, "old"), Err(rejection));
+        assert_eq!(judge(&directory, "young").unwrap_err().reason, Reason::ExternalIdTaken);
         assert_eq!(speaker(&directory, "acme"), None);
     }
 

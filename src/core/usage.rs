@@ -5,6 +5,7 @@
 //! nothing from what was counted in all.
 
 mod endpoints;
+pub mod object;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -7,7 +7,6 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::condition::TellsAcceptance;
 use super::limits::{Quota, RateLimit};
 use super::metadata::Metadata;
 use super::references::UsageRef;
@@ -87,12 +86,6 @@ pub struct OwnerStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-}
-
-impl TellsAcceptance for OwnerStatus {
-    fn judgement(&mut self) -> (&mut Option<i64>, &mut Vec<Condition>) {
-        (&mut self.observed_generation, &mut self.conditions)
-    }
 }
 
 impl ApiKeyOwner {

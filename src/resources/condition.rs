@@ -31,18 +31,6 @@ pub struct ObjectStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// A status that says whether its object is accepted.
-pub trait TellsAcceptance {
-    /// Generation of the spec that the status speaks of, and its conditions.
-    fn judgement(&mut self) -> (&mut Option<i64>, &mut Vec<Condition>);
-}
-
-impl TellsAcceptance for ObjectStatus {
-    fn judgement(&mut self) -> (&mut Option<i64>, &mut Vec<Condition>) {
-        (&mut self.observed_generation, &mut self.conditions)
-    }
-}
-
 /// What a condition is to say.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Statement<'a> {

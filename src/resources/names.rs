@@ -36,7 +36,7 @@ pub const IMPORTABLE_LABEL: &str = "keyturn.dev/importable";
 /// Label of a staged Secret, `"true"`: backups leave it out. Restored, nobody would know whose it was.
 pub const NO_BACKUP_LABEL: &str = "velero.io/exclude-from-backup";
 
-/// Annotation of an ApiKey: uid of an ApiKeyUsage that is gone, so that an empty one takes its place.
+/// Annotation of an ApiKey or ApiKeyOwner: uid of an ApiKeyUsage that is gone, so that an empty one takes its place.
 pub const RESET_USAGE_ANNOTATION: &str = "keyturn.dev/reset-usage";
 
 /// Label of a Lease, `"true"`: its holder judges keys.
@@ -71,6 +71,12 @@ pub fn staged_secret(uid: &str, number: u32) -> String {
 #[must_use]
 pub fn usage_of_key(uid: &str) -> String {
     format!("key-{uid}")
+}
+
+/// Name of the ApiKeyUsage that counts for the ApiKeyOwner of that uid.
+#[must_use]
+pub fn usage_of_owner(uid: &str) -> String {
+    format!("owner-{uid}")
 }
 
 #[cfg(test)]

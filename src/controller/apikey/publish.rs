@@ -13,18 +13,15 @@ use super::apply::Error;
 use super::gather::Observed;
 use super::{Context, audit, delivery, record};
 use crate::controller::post_params;
+use crate::controller::usages::{self, USAGE_LOST, say_lost};
 use crate::core::lifecycle::{Cause, Event, LONGEST_WAIT, Record, Report, SecretState, State};
 use crate::resources::apikey::{ApiKeyStatus, KeyState, Revocation};
 use crate::resources::condition::{self, ACCEPTED, READY, SECRET_SYNCED, Statement};
-use crate::resources::names::{RESET_USAGE_ANNOTATION, usage_of_key};
-use crate::resources::references::{SecretKeyRef, UsageRef};
+use crate::resources::references::SecretKeyRef;
 use crate::telemetry::chain;
 
 /// Reason of what is said about keys whose pepper is lost.
 const PEPPER_LOST: &str = "PepperLost";
-
-/// Reason of what is said about keys whose quotas and credits nobody knows any more.
-const USAGE_LOST: &str = "UsageLost";
 
 /// Writes the record and the report, unless the status is so already.
 pub(super) async fn status(
@@ -141,10 +138,7 @@ fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Time
         revocation: record
             .revocation
             .map(|revocation| Revocation { at: Time(revocation.at), reversible: revocation.reversible }),
-        usage: record.usage.as_deref().map(|uid| UsageRef {
-            name: usage_of_key(observed.object.metadata.uid.as_deref().unwrap_or_default()),
-            uid: uid.to_owned(),
-        }),
+        usage: record.usage.as_deref().map(|uid| usages::reference(&observed.object, uid)),
         conditions: before.conditions.clone(),
         history: before.history.clone(),
         audited_spec: before.audited_spec.clone(),
@@ -176,10 +170,7 @@ fn ready(report: &Report) -> (bool, &'static str, Cow<'static, str>) {
             return (false, PEPPER_LOST, message.into());
         }
         State::Active | State::Rotating if let Some(uid) = &report.usage_lost => {
-            let message = format!(
-                "the ApiKeyUsage that status.usage names is gone, and with it what was spent of quotas and credits; to begin anew with all of them unspent, set annotation {RESET_USAGE_ANNOTATION} to {uid}"
-            );
-            return (false, USAGE_LOST, message.into());
+            return (false, USAGE_LOST, say_lost(uid).into());
         }
         State::Active => (true, "Active", "requests with this key are let in"),
         State::Rotating => {

@@ -10,10 +10,9 @@ use kube::core::error_boundary::InvalidObject;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::{Teller, status};
 use crate::core::acceptance::{Reason, Rejection};
 use crate::core::policy::{ObjectName, Policies};
-use crate::resources::apikeyowner::OwnerStatus;
-use crate::resources::condition::{ObjectStatus, TellsAcceptance};
 use crate::resources::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
 
 /// A kind that keys refer to.
@@ -27,8 +26,6 @@ pub(super) trait Kind:
     + Sync
     + 'static
 {
-    type Status: TellsAcceptance + Clone + Default + PartialEq + Send;
-
     /// Takes an object over. One that can't be read stays as its rejection, so that it is not taken for missing.
     fn enter(name: &ObjectName, object: &DeserializeGuard<Self>, policies: &mut Policies);
 
@@ -36,26 +33,21 @@ pub(super) trait Kind:
 
     fn clear(policies: &mut Policies);
 
-    /// What the `Accepted` of the object of that name is to say.
-    fn judgement(name: &ObjectName, policies: &Policies) -> Result<(), Rejection>;
+    /// Has the object's status say what is made of it.
+    fn tell(self, name: &ObjectName, policies: &Policies, teller: &Teller) -> impl Future<Output = ()> + Send;
 
-    /// Objects of the kind that contend with the one of that name: each has to be told when it comes, changes or
-    /// goes.
+    /// Owners that contend with the object of that name: each has to look again when it comes, changes or goes.
     fn rivals(_: &ObjectName, _: &Policies) -> Vec<ObjectName> {
         Vec::new()
     }
 
-    /// Whether a change of the object could change what becomes of a key.
-    fn concerns(name: &ObjectName, key: &ApiKey) -> bool;
-
-    fn status(&mut self) -> &mut Option<Self::Status>;
+    /// Whether a change of the object could change what becomes of a key; with the policies before and after.
+    fn concerns(name: &ObjectName, change: (&Policies, &Policies), key: &ApiKey) -> bool;
 }
 
 /// A kind with a table among the policies, whose objects are judged each by itself.
 macro_rules! entered_in {
     ($table:ident) => {
-        type Status = ObjectStatus;
-
         fn enter(name: &ObjectName, object: &DeserializeGuard<Self>, policies: &mut Policies) {
             let parsed = object.0.as_ref().map_err(unreadable).and_then(Self::parse);
             policies.$table.insert(name.clone(), parsed.map(Arc::new));
@@ -69,18 +61,15 @@ macro_rules! entered_in {
             policies.$table.clear();
         }
 
-        fn judgement(name: &ObjectName, policies: &Policies) -> Result<(), Rejection> {
-            policies.$table.get(name).map_or(Ok(()), |parsed| parsed.as_ref().map(drop).map_err(Clone::clone))
-        }
-
-        fn status(&mut self) -> &mut Option<ObjectStatus> {
-            &mut self.status
+        async fn tell(self, name: &ObjectName, policies: &Policies, teller: &Teller) {
+            let judgement = policies.$table.get(name).map_or(Ok(()), |parsed| parsed.as_ref().map(drop));
+            status::tell(&teller.client, self, |object| &mut object.status, judgement).await;
         }
     };
 }
 
 impl Kind for ProtectedApi {
-    fn concerns(name: &ObjectName, key: &ApiKey) -> bool {
+    fn concerns(name: &ObjectName, _: (&Policies, &Policies), key: &ApiKey) -> bool {
         *name.name == *key.spec.api_ref.name && *name.namespace == *api_namespace(key)
     }
 
@@ -89,7 +78,7 @@ impl Kind for ProtectedApi {
 
 impl Kind for ApiKeyTier {
     /// A key that names no tier may have this one from its API.
-    fn concerns(name: &ObjectName, key: &ApiKey) -> bool {
+    fn concerns(name: &ObjectName, _: (&Policies, &Policies), key: &ApiKey) -> bool {
         key.spec.tier.as_deref().is_none_or(|tier| tier == &*name.name) && *name.namespace == *api_namespace(key)
     }
 
@@ -97,7 +86,7 @@ impl Kind for ApiKeyTier {
 }
 
 impl Kind for ApiKeyRole {
-    fn concerns(name: &ObjectName, key: &ApiKey) -> bool {
+    fn concerns(name: &ObjectName, _: (&Policies, &Policies), key: &ApiKey) -> bool {
         key.spec.roles.iter().any(|role| **role == *name.name) && *name.namespace == *api_namespace(key)
     }
 
@@ -105,8 +94,6 @@ impl Kind for ApiKeyRole {
 }
 
 impl Kind for ApiKeyOwner {
-    type Status = OwnerStatus;
-
     fn enter(name: &ObjectName, object: &DeserializeGuard<Self>, policies: &mut Policies) {
         let claim = match &object.0 {
             Ok(owner) => owner.claim(),
@@ -123,21 +110,19 @@ impl Kind for ApiKeyOwner {
         policies.owners.clear();
     }
 
-    fn judgement(name: &ObjectName, policies: &Policies) -> Result<(), Rejection> {
-        policies.owners.judge(name)
+    async fn tell(self, name: &ObjectName, _: &Policies, teller: &Teller) {
+        teller.wake_owner(name);
     }
 
     fn rivals(name: &ObjectName, policies: &Policies) -> Vec<ObjectName> {
         policies.owners.rivals(name).collect()
     }
 
-    /// Whom it speaks for may have changed, so this concerns every key of this namespace's APIs that names an owner.
-    fn concerns(name: &ObjectName, key: &ApiKey) -> bool {
-        key.spec.owner.is_some() && *name.namespace == *api_namespace(key)
-    }
-
-    fn status(&mut self) -> &mut Option<OwnerStatus> {
-        &mut self.status
+    /// Of those for whom it speaks, or spoke, all keys: what it says has changed.
+    fn concerns(name: &ObjectName, (before, after): (&Policies, &Policies), key: &ApiKey) -> bool {
+        let claims = [before, after].map(|policies| policies.owners.claim(name));
+        let spoken_for = claims.iter().flatten().any(|claim| key.spec.owner.as_deref() == Some(&*claim.external_id));
+        spoken_for && claims[0] != claims[1] && *name.namespace == *api_namespace(key)
     }
 }
 

@@ -10,24 +10,29 @@ use super::kinds::Kind;
 use crate::clock;
 use crate::controller::post_params;
 use crate::core::acceptance::Rejection;
-use crate::resources::condition::{self, Statement, TellsAcceptance as _};
+use crate::resources::condition::{self, ObjectStatus, Statement};
 use crate::telemetry::chain;
 
 /// Pauses between tries; the client has its own for errors of the server. What fails for longer is said again
 /// when the object changes or is listed anew.
 const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
 
-pub(super) async fn tell<K: Kind>(client: &Client, mut object: K, judgement: Result<(), &Rejection>) {
+/// `status_of`: the status of an object.
+pub(super) async fn tell<K: Kind>(
+    client: &Client,
+    mut object: K,
+    status_of: fn(&mut K) -> &mut Option<ObjectStatus>,
+    judgement: Result<(), &Rejection>,
+) {
     let generation = object.meta().generation;
-    let mut status = object.status().clone().unwrap_or_default();
+    let mut status = status_of(&mut object).clone().unwrap_or_default();
     let statement = Statement::accepted(judgement);
-    let (observed_generation, conditions) = status.judgement();
-    *observed_generation = generation;
-    condition::set(conditions, statement, generation, clock::now());
-    if object.status().as_ref() == Some(&status) {
+    status.observed_generation = generation;
+    condition::set(&mut status.conditions, statement, generation, clock::now());
+    if status_of(&mut object).as_ref() == Some(&status) {
         return;
     }
-    *object.status() = Some(status);
+    *status_of(&mut object) = Some(status);
     let name = object.name_any();
     let api = Api::<K>::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     for pause in PAUSES.map(Some).into_iter().chain([None]) {

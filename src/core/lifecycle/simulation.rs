@@ -10,6 +10,7 @@ use super::super::digest::{Digest, Pepper};
 use super::super::fixtures;
 use super::super::policy::{Policies, RotationRequest};
 use super::super::usage::VersionUse;
+use super::super::usage::object::UsageObject;
 use super::*;
 
 const DAY: u64 = 86_400;

@@ -1,31 +1,13 @@
-//! The ApiKeyUsage of a key: it is there before the first version, and where it holds what was spent it is not
-//! replaced by an empty one unless somebody says so.
+//! The ApiKeyUsage of a key is there before the first version.
 
 use std::sync::Arc;
 
 use super::outcome::Step;
 use super::world::{Record, World};
-
-/// How the ApiKeyUsage that is there stands to the one that the status names.
-enum Standing {
-    /// They are the same.
-    Kept,
-    /// There is none, and there may be a new one.
-    Missing,
-    /// There is one that the status is to name.
-    Unnamed(Arc<str>),
-    /// The one that the status names is gone, and with it what was spent.
-    Lost(Arc<str>),
-}
+use crate::core::usage::object::Standing;
 
 fn standing(world: &World<'_>) -> Standing {
-    let usage = &world.usage;
-    match (&world.record.usage, &usage.found) {
-        (Some(named), Some(found)) if named == found => Standing::Kept,
-        (Some(named), _) if usage.metered && usage.reset.as_ref() != Some(named) => Standing::Lost(Arc::clone(named)),
-        (_, None) => Standing::Missing,
-        (_, Some(found)) => Standing::Unnamed(Arc::clone(found)),
-    }
+    world.usage.standing(world.record.usage.as_ref())
 }
 
 /// Makes the one that is missing.
@@ -56,12 +38,12 @@ pub(super) fn lost(world: &World<'_>) -> Option<Arc<str>> {
 mod tests {
     use jiff::Timestamp;
 
-    use super::super::world::UsageObject;
     use super::super::{Secret, plan};
     use super::*;
     use crate::core::acceptance::accept;
     use crate::core::fixtures;
     use crate::core::policy::{ObjectName, Policies};
+    use crate::core::usage::object::UsageObject;
 
     /// What is done next about the usage of a key that has no version: `None`, for it is left alone and the
     /// first string is staged.

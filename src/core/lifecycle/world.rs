@@ -11,6 +11,7 @@ use crate::core::digest::Digest;
 use crate::core::policy::Key;
 use crate::core::rotation::{Version, VersionState, Versions};
 use crate::core::usage::VersionUse;
+use crate::core::usage::object::UsageObject;
 
 /// Everything that the next step depends on.
 #[derive(Debug)]
@@ -64,17 +65,6 @@ pub struct Record {
     /// Uid of the ApiKeyUsage; its name follows from the key's uid.
     pub usage: Option<Arc<str>>,
     pub notices: Notices,
-}
-
-/// What is known of the object that counts for a key.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct UsageObject {
-    /// Uid of the one that is there.
-    pub found: Option<Arc<str>>,
-    /// The key has quotas or credits, so that an empty one would give back what was spent.
-    pub metered: bool,
-    /// Uid of a lost one, if somebody says that what it held is to be forgotten.
-    pub reset: Option<Arc<str>>,
 }
 
 /// A revocation as the controller recorded it; from then on it is permanent unless reversible.
