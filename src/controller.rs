@@ -17,6 +17,7 @@
 mod actors;
 mod apikey;
 mod audit;
+mod gone;
 mod judging;
 mod leader;
 mod metadata;
@@ -24,6 +25,7 @@ mod notices;
 mod owner;
 mod pepper;
 mod peppers;
+mod places;
 mod policies;
 mod scope;
 mod secrets;
@@ -37,7 +39,7 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use kube::api::PostParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, WatchStreamExt as _, controller, reflector, watcher};
 use kube::{Client, ResourceExt as _};
 use tokio::sync::{mpsc, watch};
@@ -45,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use crate::core::policy::ObjectName;
 use crate::entropy::{self, EntropyError};
 use crate::metrics::Metrics;
 use crate::resources::names::CONTROLLER_MANAGER;
@@ -53,7 +56,6 @@ use crate::telemetry::chain;
 use actors::Actors;
 use apikey::Context;
 pub use audit::AuditLog;
-use audit::Deletions;
 use leader::{Election, Term};
 use scope::Scope;
 
@@ -166,13 +168,19 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
     let (wake_owner, woken_owners) = mpsc::unbounded_channel::<OwnerRef>();
     let (store, written) = reflector::store();
     let watched = watcher(scope.api::<DeserializeGuard<ApiKey>>(client), watcher::Config::default());
-    let mut deletions = Deletions::new(audit.clone(), store.clone());
-    let watched = watched.inspect_ok(move |event| deletions.note(event));
+    let tasks = TaskTracker::new();
+    let policies = policies::follow(client, &scope, &store, (&wake, &wake_owner), &shutdown, &tasks);
+    let places = Arc::new(places::Places::new(Arc::clone(&policies), wake.clone()));
+    let (mut gone, log, left) = (gone::Gone::new(store.clone()), audit.clone(), Arc::clone(&places));
+    let watched = watched.inspect_ok(move |event| {
+        for key in gone.by(event) {
+            log.tell_deletion(&key);
+            left.leave(&ObjectName::new(&key.namespace().unwrap_or_default(), &key.name_any()));
+        }
+    });
     // Deletions as well: what is remembered of a key goes with it, and another may take its place.
     let touched = reflector(written, watched).default_backoff().touched_objects();
     let keys = Controller::for_stream(touched, store.clone());
-    let tasks = TaskTracker::new();
-    let policies = policies::follow(client, &scope, &store, (&wake, &wake_owner), &shutdown, &tasks);
     let secrets = secrets::follow(client, &scope, &wake, &shutdown, &tasks);
     let usages = usages::follow(client, &scope, (&wake, &wake_owner), &shutdown, &tasks);
     let judging = judging::follow(client, operator_namespace, &wake, &shutdown, &tasks);
@@ -203,6 +211,7 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
         metrics: Arc::clone(metrics),
         peppers,
         strings,
+        places,
         keys: store.clone(),
         policies: Arc::clone(&policies),
         secrets: Arc::clone(&secrets),
@@ -222,41 +231,52 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
     if shutdown.run_until_cancelled(all_read).await.is_some() {
         info!("every kind has been read; keys are looked after");
         phase.send_replace(Phase::AtWork);
-        let woken = futures::stream::unfold(woken, |mut woken| async { woken.recv().await.map(|key| (key, woken)) });
-        let stopped = shutdown.clone();
-        let watched = Arc::clone(&context);
-        let looking_after = keys
-            .with_config(controller::Config::default().concurrency(CONCURRENCY))
-            .reconcile_on(woken)
-            .graceful_shutdown_on(async move { stopped.cancelled().await })
-            .run(apikey::reconcile, apikey::retry, context)
-            .for_each(|outcome| {
-                match outcome {
-                    Ok((key, _)) => debug!(%key, "looked after"),
-                    Err(controller::Error::ObjectNotFound(key)) => {
-                        watched.forget(key.namespace.as_deref().unwrap_or_default(), &key.name);
-                    }
-                    // Said where it is known what failed.
-                    Err(controller::Error::ReconcilerFailed(..)) => {}
-                    Err(error) => warn!(error = chain(&error), "the queue of keys failed; it goes on"),
-                }
-                futures::future::ready(())
-            });
-        // Before the keys are listed nothing has begun that would have to be finished, and the queue would wait
-        // for a list that does not come any more.
-        let stopped_before_the_list = async {
-            shutdown.cancelled().await;
-            if store.wait_until_ready().now_or_never().is_none() {
-                return;
-            }
-            futures::future::pending::<()>().await;
-        };
-        tokio::select! {
-            () = looking_after => {}
-            () = stopped_before_the_list => {}
-        }
+        look_after(keys, store, woken, context, &shutdown).await;
     }
     tasks.wait().await;
     audit.flush().await;
     Ok(())
+}
+
+/// Looks after keys until told to stop, and finishes what it has begun.
+async fn look_after(
+    keys: Controller<DeserializeGuard<ApiKey>>,
+    store: Store<DeserializeGuard<ApiKey>>,
+    woken: mpsc::UnboundedReceiver<KeyRef>,
+    context: Arc<Context>,
+    shutdown: &CancellationToken,
+) {
+    let woken = futures::stream::unfold(woken, |mut woken| async { woken.recv().await.map(|key| (key, woken)) });
+    let stopped = shutdown.clone();
+    let watched = Arc::clone(&context);
+    let looking_after = keys
+        .with_config(controller::Config::default().concurrency(CONCURRENCY))
+        .reconcile_on(woken)
+        .graceful_shutdown_on(async move { stopped.cancelled().await })
+        .run(apikey::reconcile, apikey::retry, context)
+        .for_each(|outcome| {
+            match outcome {
+                Ok((key, _)) => debug!(%key, "looked after"),
+                Err(controller::Error::ObjectNotFound(key)) => {
+                    watched.forget(key.namespace.as_deref().unwrap_or_default(), &key.name);
+                }
+                // Said where it is known what failed.
+                Err(controller::Error::ReconcilerFailed(..)) => {}
+                Err(error) => warn!(error = chain(&error), "the queue of keys failed; it goes on"),
+            }
+            futures::future::ready(())
+        });
+    // Before the keys are listed nothing has begun that would have to be finished, and the queue would wait
+    // for a list that does not come any more.
+    let stopped_before_the_list = async {
+        shutdown.cancelled().await;
+        if store.wait_until_ready().now_or_never().is_none() {
+            return;
+        }
+        futures::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = looking_after => {}
+        () = stopped_before_the_list => {}
+    }
 }

@@ -21,6 +21,7 @@ pub mod lifecycle;
 pub mod owner;
 pub mod path;
 pub mod pepper;
+pub mod places;
 pub mod policy;
 pub mod query;
 pub mod ratelimit;

@@ -8,6 +8,7 @@ mod delivery;
 mod duplicate;
 mod enforce;
 mod gather;
+mod place;
 mod progress;
 mod publish;
 mod record;
@@ -32,6 +33,7 @@ use super::judging::Judging;
 use super::key_ref;
 use super::leader::Term;
 use super::peppers;
+use super::places::Places;
 use super::policies::Policies;
 use super::secrets::Secrets;
 use super::strings::Strings;
@@ -63,6 +65,7 @@ pub(super) struct Context {
     pub(super) recorder: Recorder,
     pub(super) peppers: Arc<peppers::Kept>,
     pub(super) strings: Strings,
+    pub(super) places: Arc<Places>,
     /// Every key, once the queue runs.
     pub(super) keys: Store<DeserializeGuard<ApiKey>>,
     pub(super) policies: Arc<Policies>,
@@ -87,6 +90,7 @@ impl Context {
         self.progress.forget(namespace, name);
         let name = ObjectName::new(namespace, name);
         self.strings.forget(&name);
+        self.places.leave(&name);
         self.unstored.forget(&name);
     }
 }
@@ -148,6 +152,7 @@ async fn look_after(key: &ApiKey, context: &Context) -> Result<Action, Error> {
         None => {}
     }
     duplicate::learn_all(context);
+    place::learn_all(context, clock::now());
     let mut observed = gather::gather(context, key).await.map_err(Error::Gather)?;
     for _ in 0..MOST_STEPS {
         if !context.term.holds(clock::since_boot()) {
@@ -156,6 +161,7 @@ async fn look_after(key: &ApiKey, context: &Context) -> Result<Action, Error> {
         let now = clock::now();
         ask_verifiers(context, &mut observed).await?;
         duplicate::refuse(context, &mut observed);
+        place::take(context, &mut observed, now);
         let Some(plan) = observed.world().map(|world| lifecycle::plan(&world, now)) else {
             // The manifest says something that the schema should have refused: that is told, nothing else.
             publish::invalid(context, &mut observed, now).await.map_err(Error::Apply)?;

@@ -18,7 +18,6 @@ use tracing::{error, info, warn};
 use crate::core::audit::{self, Entry, Subjected};
 use crate::metrics::Metrics;
 use crate::telemetry::AUDIT_TARGET;
-pub(super) use deletions::Deletions;
 use file::FileWriter;
 
 /// How long writing a line may hold up what it is about.

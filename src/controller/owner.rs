@@ -129,8 +129,8 @@ fn state(
         Standing::Kept | Standing::Missing | Standing::Unnamed(_) => None,
     };
     let (holds, reason, message) = match (judgement, &lost) {
-        (Err(_), _) => (false, "Rejected", "the Accepted condition says why"),
-        (Ok(()), Some(message)) => (false, USAGE_LOST, message.as_str()),
+        (_, Some(message)) => (false, USAGE_LOST, message.as_str()),
+        (Err(_), None) => (false, "Rejected", "the Accepted condition says why"),
         (Ok(()), None) => (true, "Ready", "the limits that its keys share can be counted"),
     };
     let ready = Statement { kind: READY, holds: Some(holds), reason, message };
@@ -191,7 +191,8 @@ mod tests {
             (Ok(()), Standing::Kept, "True Accepted", "True Ready"),
             (Ok(()), Standing::Unnamed("u1".into()), "True Accepted", "True Ready"),
             (Ok(()), lost(), "True Accepted", "False UsageLost"),
-            (Err(&taken), lost(), "False ExternalIdTaken", "False Rejected"),
+            (Err(&taken), Standing::Kept, "False ExternalIdTaken", "False Rejected"),
+            (Err(&taken), lost(), "False ExternalIdTaken", "False UsageLost"),
         ] {
             let mut status = OwnerStatus::default();
             state(&mut status, judgement, &standing, Some(3), Timestamp::UNIX_EPOCH);

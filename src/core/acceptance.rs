@@ -38,6 +38,8 @@ pub enum Reason {
     SourceNotFound,
     /// Said by the controller only; verifiers find out by their index: an older key has the same string.
     DuplicateKey,
+    /// Said by the controller only: the key's owner has as many keys as it may have.
+    KeyLimitReached,
     /// Said by the controller only: an object that Keyturn did not make has the Secret's name.
     SecretNameTaken,
 }
@@ -64,6 +66,7 @@ impl Reason {
             Self::NotYetSupported => "NotYetSupported",
             Self::SourceNotFound => "SourceNotFound",
             Self::DuplicateKey => "DuplicateKey",
+            Self::KeyLimitReached => "KeyLimitReached",
             Self::SecretNameTaken => "SecretNameTaken",
         }
     }
@@ -223,6 +226,17 @@ pub fn expiry(own: Option<Timestamp>, created_at: Timestamp, api: &Api, tier: Op
 #[must_use]
 pub fn latest_expiry(created_at: Timestamp, tier: Option<&Tier>) -> Option<Timestamp> {
     created_at.checked_add(tier?.max_lifetime?).ok()
+}
+
+/// What to tell people who want a longer life for a key than its tier allows.
+#[must_use]
+pub fn capped(key: &Key, accepted: &Accepted) -> Option<String> {
+    let (wanted, tier) = (key.expires_at?, accepted.tier.as_deref()?);
+    let latest = latest_expiry(key.created_at, Some(tier)).filter(|latest| *latest < wanted)?;
+    Some(format!(
+        "spec.expiresAt: {wanted} is later than spec.maxLifetime of ApiKeyTier {} allows; the key expires at {latest}, unless it gets another tier",
+        tier.name
+    ))
 }
 
 fn api_of(claim: Claim<'_>, policies: &Policies) -> Result<Arc<Api>, Rejection> {
@@ -541,5 +555,30 @@ mod tests {
             let found = expiry(own, Timestamp::UNIX_EPOCH, &api, Some(&tier));
             assert_eq!(found, expected, "{own:?} {apis:?} {tiers:?}");
         }
+    }
+
+    #[test]
+    fn who_asks_for_more_than_the_tier_allows_is_told() {
+        let mut policies = policies(Some(api(|_| {})));
+        let short = Tier { name: "short".into(), max_lifetime: Some(HOUR * 24), ..Tier::default() };
+        policies.tiers.insert(ObjectName::new("speech", "short"), Ok(Arc::new(short)));
+        let note = |own: Option<&str>, tier: &str| {
+            let key = key(|key| {
+                key.expires_at = own.map(|own| own.parse().unwrap());
+                key.tier = Some(tier.into());
+            });
+            capped(&key, &accept(&key, &policies).unwrap())
+        };
+        for (own, tier) in
+            [(None, "short"), (Some("1970-01-02T00:00:00Z"), "short"), (Some("1970-01-03T00:00:00Z"), "pro")]
+        {
+            assert_eq!(note(own, tier), None, "{own:?} {tier}");
+        }
+        assert_eq!(
+            note(Some("1970-01-03T00:00:00Z"), "short").as_deref(),
+            Some(
+                "spec.expiresAt: 1970-01-03T00:00:00Z is later than spec.maxLifetime of ApiKeyTier short allows; the key expires at 1970-01-02T00:00:00Z, unless it gets another tier"
+            )
+        );
     }
 }

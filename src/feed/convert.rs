@@ -15,7 +15,7 @@ use crate::resources::condition::ACCEPTED;
 use crate::verify::index::{KeyRecord, KeyVersion};
 
 /// The only refusals that a verifier cannot find out by itself and takes the controller's word for.
-const REFUSED_BY_CONTROLLER: [Reason; 1] = [Reason::SecretNameTaken];
+const REFUSED_BY_CONTROLLER: [Reason; 2] = [Reason::SecretNameTaken, Reason::KeyLimitReached];
 
 /// The record of one ApiKey.
 pub(super) fn key_record(name: ObjectName, key: &ApiKey) -> KeyRecord {

@@ -110,7 +110,6 @@ impl ApiKeyOwner {
         parse::refuse_unsupported(&[
             ("spec.rateLimits", !spec.rate_limits.is_empty()),
             ("spec.quotas", !spec.quotas.is_empty()),
-            ("spec.maxActiveKeys", spec.max_active_keys.is_some()),
         ])?;
         Ok(Owner {
             object: parse::object_name(&self.metadata)?,
@@ -163,7 +162,6 @@ mod tests {
         for (spec, field) in [
             (json!({"externalId": "a", "rateLimits": [{"name": "r", "limit": 1, "window": "1s"}]}), "spec.rateLimits"),
             (json!({"externalId": "a", "quotas": [{"name": "q", "limit": 1, "period": "Day"}]}), "spec.quotas"),
-            (json!({"externalId": "a", "maxActiveKeys": 1}), "spec.maxActiveKeys"),
         ] {
             let claim = claim(spec);
             assert_eq!((&*claim.external_id, claim.owner), ("a", Err(Rejection::not_yet_supported(&[field]))));
@@ -178,14 +176,23 @@ mod tests {
     }
 
     #[test]
-    fn speaks_for_its_name_unless_it_has_an_external_id() {
+    fn what_it_says_arrives_and_it_speaks_for_its_name_unless_it_has_an_external_id() {
         let age = Age { created_at: Timestamp::UNIX_EPOCH, uid: "u1".into() };
-        for (spec, external_id, namespaces, tier) in [
-            (json!({}), "acme", vec![], None),
-            (json!({"externalId": "cus_1", "namespaces": ["team-a"]}), "cus_1", vec!["team-a".into()], None),
-            (json!({"tier": "pro"}), "acme", vec![], Some("pro".into())),
+        let base = fixtures::owner;
+        for (spec, external_id, owner) in [
+            (json!({}), "acme", base()),
+            (
+                json!({"externalId": "cus_1", "namespaces": ["team-a"]}),
+                "cus_1",
+                Owner { namespaces: vec!["team-a".into()], ..base() },
+            ),
+            (
+                json!({"tier": "pro", "maxActiveKeys": 3}),
+                "acme",
+                Owner { tier: Some("pro".into()), max_active_keys: Some(3), ..base() },
+            ),
         ] {
-            let owner = Ok(Arc::new(Owner { namespaces, tier, ..fixtures::owner() }));
+            let owner = Ok(Arc::new(owner));
             assert_eq!(claim(spec), OwnerClaim { external_id: external_id.into(), age: age.clone(), owner });
         }
     }

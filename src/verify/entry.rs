@@ -260,3 +260,30 @@ impl Identity {
         self.entry.granted().map_or("", |granted| &*granted.scopes_text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::fixtures::{api, at, index, name, pepper, record, string};
+    use super::*;
+    use crate::core::policy::Tier;
+
+    #[test]
+    fn the_tiers_lifetime_ends_a_key_at_the_latest() {
+        let api = api(|_| {});
+        let digest = pepper().digest(&string(1));
+        for (own, lifetime, last) in [(None, 100, 99), (Some(at(50)), 100, 49), (Some(at(500)), 100, 99)] {
+            let of_tier = record(|key| (key.tier, key.expires_at) = (Some("pro".into()), own));
+            let index = index(Arc::clone(&api), vec![of_tier]);
+            index.change_policies(|policies| {
+                let max_lifetime = Some(Duration::from_secs(lifetime));
+                let tier = Tier { name: "pro".into(), max_lifetime, ..Tier::default() };
+                policies.tiers.insert(name("pro"), Ok(Arc::new(tier)));
+            });
+            let entry = index.view().key(&digest, &api).unwrap();
+            let expired = [last, last + 1].map(|second| entry.is_expired(&digest, &api, at(second)));
+            assert_eq!(expired, [false, true], "{own:?} {lifetime}");
+        }
+    }
+}

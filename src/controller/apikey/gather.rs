@@ -59,6 +59,8 @@ pub(super) struct Observed {
     pub(super) acceptance: Result<Accepted, Rejection>,
     /// The refusal of a key whose string an older one has.
     pub(super) duplicate: Option<Result<Accepted, Rejection>>,
+    /// The refusal of a key whose owner has as many as it may have.
+    pub(super) limit_reached: Option<Result<Accepted, Rejection>>,
     pub(super) policies_revision: u64,
     pub(super) peppers: Arc<peppers::Revision>,
     pub(super) record: Record,
@@ -90,6 +92,7 @@ pub(super) async fn gather(context: &Context, object: &ApiKey) -> Result<Observe
         record: record::read(object.status.as_ref())?,
         acceptance,
         duplicate: None,
+        limit_reached: None,
         policies_revision: revision.number,
         peppers: context.peppers.current(),
         secret: None,
@@ -215,12 +218,18 @@ impl Observed {
         is_new.then(|| restored::of_new_key(&secret.0, &self.object.spec.secret.key, key, &self.peppers.all))?
     }
 
+    /// What is made of the key, but for the place that it needs among its owner's.
+    pub(super) fn judged(&self) -> &Result<Accepted, Rejection> {
+        self.acceptance.as_ref().ok().and(self.duplicate.as_ref()).unwrap_or(&self.acceptance)
+    }
+
     /// What the plan is made from; `None` where the manifest cannot be parsed.
     pub(super) fn world(&self) -> Option<World<'_>> {
         let key = self.key.as_ref().ok()?;
+        let judged = self.judged();
         Some(World {
             key,
-            acceptance: self.acceptance.as_ref().ok().and(self.duplicate.as_ref()).unwrap_or(&self.acceptance),
+            acceptance: judged.as_ref().ok().and(self.limit_reached.as_ref()).unwrap_or(judged),
             record: self.record.clone(),
             secret: self.look_at_secret(key),
             moved_secrets: self

@@ -86,7 +86,7 @@ impl Progress {
             && rest.secrets == context.secrets.of(key.metadata.namespace.as_deref()?, key.metadata.uid.as_deref()?)
             && rest.usage == context.usages.of(key.metadata.uid.as_deref()?);
         let name = ObjectName::new(key.metadata.namespace.as_deref()?, key.metadata.name.as_deref()?);
-        let unchanged = unchanged && !context.strings.is_disturbed(&name);
+        let unchanged = unchanged && !context.strings.is_disturbed(&name) && !context.places.is_called(&name);
         let Settled { next_look, .. } = rest.settled;
         let due = next_look.is_some_and(|next_look| next_look <= now);
         (unchanged && !due).then_some(match rest.enforcement {

@@ -14,6 +14,7 @@ use super::gather::Observed;
 use super::{Context, audit, delivery, record};
 use crate::controller::post_params;
 use crate::controller::usages::{self, USAGE_LOST, say_lost};
+use crate::core::acceptance;
 use crate::core::lifecycle::{Cause, Event, LONGEST_WAIT, Record, Report, SecretState, State};
 use crate::resources::apikey::{ApiKeyStatus, KeyState, Revocation};
 use crate::resources::condition::{self, ACCEPTED, READY, SECRET_SYNCED, Statement};
@@ -143,7 +144,12 @@ fn stored(observed: &Observed, report: &Report, before: &ApiKeyStatus, now: Time
         history: before.history.clone(),
         audited_spec: before.audited_spec.clone(),
     };
-    let accepted = Statement::accepted(report.accepted.as_ref().copied());
+    let note = observed.key.as_ref().ok().zip(observed.acceptance.as_ref().ok());
+    let note = note.and_then(|(key, accepted)| acceptance::capped(key, accepted));
+    let mut accepted = Statement::accepted(report.accepted.as_ref().copied());
+    if let (Some(note), Ok(())) = (&note, &report.accepted) {
+        accepted.message = note;
+    }
     let misread = delivery::misread(&observed.object, observed.own_secret());
     let (holds, reason, message) = delivery::told(&report.secret, misread.as_deref());
     let secret_synced = Statement { kind: SECRET_SYNCED, holds: Some(holds), reason, message: &message };
@@ -178,9 +184,11 @@ fn ready(report: &Report) -> (bool, &'static str, Cow<'static, str>) {
         }
         State::Pending => (false, "Pending", "the first version is being handed to the verifiers"),
         State::Disabled => (false, "Disabled", "spec.enabled is false; set it to true to let the key in again"),
-        State::Expired => {
-            (false, "Expired", "spec.expiresAt, or the API's expiresAfter, has passed; set a later spec.expiresAt")
-        }
+        State::Expired => (
+            false,
+            "Expired",
+            "spec.expiresAt, the API's expiresAfter or the tier's maxLifetime has passed; set a later spec.expiresAt, as far as the tier allows",
+        ),
         State::Revoked if report.secret == SecretState::Deleted => {
             (false, "Revoked", "the key is revoked for good; create another one")
         }
@@ -270,9 +278,13 @@ pub(super) async fn event(context: &Context, observed: &Observed, event: Option<
         Some(Event::Reinstated) => {
             (Normal, "Reinstated", "the key is revoked no more; the same string is let in again".to_owned())
         }
-        Some(Event::ExpiresSoon { at }) => {
-            (Warning, "ExpiresSoon", format!("the key expires at {at}; set a later spec.expiresAt if it is to live on"))
-        }
+        Some(Event::ExpiresSoon { at }) => (
+            Warning,
+            "ExpiresSoon",
+            format!(
+                "the key expires at {at}; set a later spec.expiresAt, as far as its tier allows, if it is to live on"
+            ),
+        ),
         Some(Event::OldVersionInUse { number, last, end }) => (
             Warning,
             "OldVersionInUse",
