@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -150,6 +151,7 @@ fn record(at: usize, digest: Digest) -> KeyRecord {
         created_at: Timestamp::UNIX_EPOCH,
         id: Some(format!("key_{at:022}")),
         versions: vec![version],
+        usage: None,
         revoked_for_good: false,
         refused_by_controller: None,
     }
@@ -158,6 +160,7 @@ fn record(at: usize, digest: Digest) -> KeyRecord {
 fn index() -> Index {
     let index = Index::default();
     let pro = Tier { name: "pro".into(), rate_limits: vec![limit("requests", u32::MAX, 86_400)], ..Tier::default() };
+    index.set_processes(NonZeroU32::MIN);
     index.change_policies(|policies| {
         policies.apis.insert(name("transcripts"), Ok(Arc::new(api())));
         policies.tiers.insert(name("pro"), Ok(Arc::new(pro)));
@@ -268,7 +271,7 @@ fn verify(engine: &Engine, presented: &Presented) -> Option<Denial> {
         }),
         headers: &headers[..],
     };
-    engine.verify(&request, presented.now, Duration::from_secs(1)).denial
+    engine.verify(&request, presented.now, Duration::from_secs(1)).alone().denial
 }
 
 fn engine_verify(criterion: &mut Criterion) {

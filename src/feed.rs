@@ -33,6 +33,7 @@ mod usage;
 mod watch;
 
 use std::fmt::Debug;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -149,7 +150,9 @@ impl Feed {
             None => format!("{} are not listed yet", kind.as_str()),
             Some(age) => format!("{} have not been heard of for {} s", kind.as_str(), age.as_secs()),
         });
-        lease.into_iter().chain(pepper).chain(silent).collect()
+        let uncounted = "it is not known yet how many processes judge keys, among which limits are shared";
+        let uncounted = self.index.processes().is_none().then(|| uncounted.to_owned());
+        lease.into_iter().chain(pepper).chain(silent).chain(uncounted).collect()
     }
 
     fn no_pepper(&self) -> std::sync::MutexGuard<'_, Option<String>> {
@@ -178,7 +181,12 @@ impl Feed {
             interval: *usage_interval,
             living,
         });
-        tokio::join!(stop.run_until_cancelled(living::follow(leases, &count)), Box::pin(writer.run(stop)));
+        let tell = |living: usize| {
+            count.send_replace(Some(living));
+            let processes = u32::try_from(living).ok().and_then(NonZeroU32::new);
+            self.index.set_processes(processes.unwrap_or(NonZeroU32::MIN));
+        };
+        tokio::join!(stop.run_until_cancelled(living::follow(leases, tell)), Box::pin(writer.run(stop)));
     }
 
     async fn keep_feeding(&self, peppers: &Keeper<'_>, stop: &CancellationToken) {

@@ -2,12 +2,14 @@
 //! nothing, and whatever goes wrong here is a refusal.
 //!
 //! [`server`] carries connections, [`health`] is the other port. Inside, `target` reads what is asked, `dialect`
-//! how the proxy describes the original request, `answer` asks the engine, `fields` and `problem` write it down.
+//! how the proxy describes the original request, `judge` asks the engine and whom else that takes, `answer`, `fields`
+//! and `problem` write it down.
 
 mod answer;
 mod dialect;
 mod fields;
 pub mod health;
+mod judge;
 mod problem;
 pub mod server;
 mod target;
@@ -21,26 +23,30 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::verify::engine::Engine;
 
-use answer::{Answer, Instant, Judged, answer};
+use answer::{Answer, Instant, Judge, Judged, answer};
+
+pub use judge::{Outside, Store};
 
 /// The auth port, apart from its connections.
 pub struct AuthPort {
     metrics: Arc<Metrics>,
     engine: Arc<OnceLock<Engine>>,
+    outside: Outside,
 }
 
 impl AuthPort {
     /// Until there is an engine, everything is answered 503.
     #[must_use]
-    pub const fn new(metrics: Arc<Metrics>, engine: Arc<OnceLock<Engine>>) -> Self {
-        Self { metrics, engine }
+    pub const fn new(metrics: Arc<Metrics>, engine: Arc<OnceLock<Engine>>, outside: Outside) -> Self {
+        Self { metrics, engine, outside }
     }
 
     /// Answers a call by its head, and counts it.
-    #[must_use]
-    pub fn answer(&self, parts: &Parts) -> Response<String> {
+    pub async fn answer(&self, parts: &Parts) -> Response<String> {
         let since_boot = clock::since_boot();
-        let Answer { response, judged } = answer(self.engine.get(), parts, Instant { now: clock::now(), since_boot });
+        let clock = || Instant { now: clock::now(), since_boot: clock::since_boot() };
+        let judge = Judge { engine: self.engine.get(), outside: &self.outside };
+        let Answer { response, judged } = answer(judge, parts, clock).await;
         if let Some(Judged { api, code, would_deny }) = judged {
             if let Some(would_deny) = would_deny {
                 self.metrics.would_deny(api.clone(), would_deny);

@@ -4,14 +4,18 @@
 //! request ─► engine ─► gate          may anything be said at all?
 //!              │
 //!              ├─────► index         API by name, key by digest; read without a lock
-//!              │         └─► entry ─► terms    what many keys share: API, tier, scopes, limits
+//!              │         └─► entry ─► terms    what many keys share: API, tier, scopes, allowance, owner
 //!              │
-//!              └─────► counters      limits and usage of one key under one short lock
-//!                        └─► used    which keys' usage waits to be written down
-//!
-//! store: what a request charges to limits that several processes count together
+//!              ├─► transaction ─► account      of the key and of its owner, each under one short lock:
+//!              │                    ├─ limits  what was charged to rate limits
+//!              │                    └─ purse   what is held of quotas and credits
+//!              └─────► counters ─► used        usage, and which keys' waits to be written down
 //! ```
+//!
+//! What is not in memory is asked for by whoever asked the engine: [`spender`] has quotas and credits handed out,
+//! [`store`] counts rate limits for several processes.
 
+pub mod allowance;
 pub mod counters;
 pub mod engine;
 pub mod entry;
@@ -19,15 +23,20 @@ pub mod gate;
 pub mod index;
 pub mod limits;
 pub mod request;
+pub mod spender;
 pub mod store;
 pub mod used;
 
+mod account;
 mod credentials;
 mod holders;
 mod lookup;
+mod owners;
 mod parameters;
+mod purse;
 mod resource;
 mod terms;
+mod transaction;
 
 #[cfg(test)]
 mod fixtures;

@@ -14,9 +14,9 @@ use super::{Error, listen};
 use crate::clock::since_boot;
 use crate::feed::{Feed, Options, ServerClock};
 use crate::metrics::Metrics;
-use crate::transport::AuthPort;
 use crate::transport::health::Health;
 use crate::transport::server::{self, Drain};
+use crate::transport::{AuthPort, Outside};
 use crate::verify::gate::Watched;
 
 /// A verifier that listens already and answers 503 until it is fed.
@@ -99,14 +99,18 @@ impl Verifier {
         let feed = Arc::clone(&self.feed);
         // A task of its own: reading a long list must not keep anybody waiting.
         let mut feeding = tokio::spawn(async move { feed.run(stop).await });
-        let port = AuthPort::new(self.metrics, self.feed.engine());
+        let port = Arc::new(AuthPort::new(self.metrics, self.feed.engine(), Outside::default()));
         let leaving = async {
             shutdown.cancelled().await;
             self.drain.leaving.cancel();
             sleep(self.drain_delay).await;
             self.drain.stop.cancel();
         };
-        let serving = server::serve(self.listener, move |parts| port.answer(parts), self.drain.clone());
+        let answer = move |parts| {
+            let port = Arc::clone(&port);
+            async move { port.answer(&parts).await }
+        };
+        let serving = server::serve(self.listener, answer, self.drain.clone());
         tokio::select! {
             ((), ()) = async { tokio::join!(leaving, serving) } => {}
             // Only a defect ends it before it is told to.

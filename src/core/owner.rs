@@ -93,6 +93,18 @@ impl OwnerDirectory {
         self.find(namespace, external_id)?.1.ok()
     }
 
+    /// Whether there is an object of that name and uid, whatever it says.
+    #[must_use]
+    pub fn knows(&self, name: &ObjectName, uid: &str) -> bool {
+        self.claims.get(name).is_some_and(|claim| *claim.age.uid == *uid)
+    }
+
+    /// Whether some object claims that external id, though it may not be fit to speak for it.
+    #[must_use]
+    pub fn is_claimed(&self, namespace: &Arc<str>, external_id: &Arc<str>) -> bool {
+        self.claimants(namespace, external_id).is_some()
+    }
+
     /// Whether the object of that name, which says this, counts.
     ///
     /// # Errors

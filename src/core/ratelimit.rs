@@ -6,6 +6,7 @@
 //!
 //! All of it in whole milliseconds and units of cost, multiplied out so that nothing is rounded.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -33,6 +34,12 @@ impl Rule {
     #[must_use]
     pub const fn limit(self) -> u32 {
         self.limit
+    }
+
+    /// What each of so many admits so that all together admit no less than one would.
+    #[must_use]
+    pub const fn shared_among(self, processes: NonZeroU32) -> Self {
+        Self { limit: self.limit.div_ceil(processes.get()), ..self }
     }
 
     /// Whether the cells of both begin and end at the same instants, so that charges to one count for the other.
@@ -222,6 +229,14 @@ mod tests {
             let charged = before.charge(rule(10, 10_000), at(now), cost);
             let expected = expected.map_err(|seconds| Refusal { retry_after: Some(seconds) });
             assert_eq!(charged, expected, "{before:?} at {now} for {cost}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_rounded_up() {
+        for (limit, processes, expected) in [(10, 1, 10), (10, 3, 4), (10, 10, 1), (1, 99, 1)] {
+            let share = rule(limit, 10_000).shared_among(NonZeroU32::new(processes).unwrap());
+            assert_eq!(share, rule(expected, 10_000));
         }
     }
 

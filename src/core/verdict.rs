@@ -20,11 +20,13 @@ pub enum Code {
     ResourceNotFound,
     ResourceForbidden,
     RateLimited,
+    QuotaExceeded,
+    CreditsExhausted,
 }
 
 impl Code {
     /// Every code, in the order of the checks.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Unavailable,
         Self::ApiNotFound,
         Self::BadRequest,
@@ -39,6 +41,8 @@ impl Code {
         Self::ResourceNotFound,
         Self::ResourceForbidden,
         Self::RateLimited,
+        Self::QuotaExceeded,
+        Self::CreditsExhausted,
     ];
 
     /// Whether a key, or its use, is refused, rather than the question of whether there is one could not be asked:
@@ -66,6 +70,8 @@ impl Code {
             Self::ResourceNotFound => "RESOURCE_NOT_FOUND",
             Self::ResourceForbidden => "RESOURCE_FORBIDDEN",
             Self::RateLimited => "RATE_LIMITED",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
+            Self::CreditsExhausted => "CREDITS_EXHAUSTED",
         }
     }
 
@@ -84,7 +90,8 @@ impl Code {
             | Self::RouteNotFound
             | Self::InsufficientScope
             | Self::ResourceForbidden => 403,
-            Self::RateLimited => 429,
+            Self::RateLimited | Self::QuotaExceeded => 429,
+            Self::CreditsExhausted => 402,
         }
     }
 
@@ -106,6 +113,8 @@ impl Code {
             Self::ResourceNotFound => "This API does not offer the resource that the request is for.",
             Self::ResourceForbidden => "This API key may not use the resource that the request is for.",
             Self::RateLimited => "The rate limit is exhausted; wait for as long as Retry-After says.",
+            Self::QuotaExceeded => "The quota of this period is used up; wait for as long as Retry-After says.",
+            Self::CreditsExhausted => "The credits of this API key are used up; ask whoever issued it for more.",
         }
     }
 }
@@ -144,7 +153,7 @@ pub struct Denial {
     pub code: Code,
     /// What the API calls it, if not as all do: `MODEL_FORBIDDEN`.
     pub told: Option<Arc<str>>,
-    /// Seconds after which the same request would pass, rounded up; with [`Code::RateLimited`] only.
+    /// Seconds after which the same request would pass, rounded up; with codes about limits, quotas and credits only.
     pub retry_after: Option<u32>,
     /// For the log: what exactly was wrong. Never a credential.
     pub cause: &'static str,

@@ -72,7 +72,7 @@ impl Applier {
             }
             Update::Owners(Report { change, at, .. }) => {
                 let listed = matches!(change, Change::Listed(_));
-                self.index.change_policies_if(|policies| owners::merge(&mut policies.owners, change));
+                self.index.change_owners_if(|owners| owners::merge(owners, change));
                 self.heard(Watched::Owners, at, listed);
             }
             Update::Namespaces(Report { change, at, .. }) => {

@@ -29,6 +29,7 @@ pub(super) fn key_record(name: ObjectName, key: &ApiKey) -> KeyRecord {
         created_at,
         key: key.parse(),
         id: status.and_then(|status| status.id.clone()),
+        usage: status.and_then(|status| status.usage.as_ref()).map(|usage| usage.uid.clone()),
         versions: status.map_or(&[][..], |status| &status.versions).iter().filter_map(version).collect(),
         revoked_for_good: status
             .and_then(|status| status.revocation.as_ref())

@@ -5,7 +5,6 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::ListParams;
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -31,13 +30,11 @@ enum LivingError {
 }
 
 /// Tells how many there are, this one included, again and again. What fails is tried again, and changes nothing.
-pub(super) async fn follow(leases: Api<Lease>, living: &watch::Sender<Option<usize>>) {
+pub(super) async fn follow(leases: Api<Lease>, tell: impl Fn(usize)) {
     let mut processes = Processes::default();
     loop {
         match count(&leases, &mut processes).await {
-            Ok(count) => {
-                living.send_replace(Some(count));
-            }
+            Ok(count) => tell(count),
             Err(error) => warn!(error = chain(&error), "it is not known how many processes judge keys; trying again"),
         }
         sleep(PERIOD).await;

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tracing::info;
 
 use super::dialect::Dialect;
+use super::judge::Outside;
 use super::target::Target;
 use super::{fields, problem};
 use crate::core::verdict::{Code, Denial};
@@ -53,15 +54,23 @@ pub(super) struct Judged {
     pub(super) would_deny: Option<&'static str>,
 }
 
-/// Answers a call by its head. Without an engine nothing can be judged yet.
-pub(super) fn answer(engine: Option<&Engine>, parts: &Parts, at: Instant) -> Answer {
+/// Who judges.
+#[derive(Clone, Copy)]
+pub(super) struct Judge<'a> {
+    /// `None`: nothing can be judged yet.
+    pub(super) engine: Option<&'a Engine>,
+    pub(super) outside: &'a Outside,
+}
+
+/// Answers a call by its head.
+pub(super) async fn answer(by: Judge<'_>, parts: &Parts, clock: impl Fn() -> Instant + Sync) -> Answer {
     match Target::parse(parts.uri.path()) {
         Some(Target::Judge { dialect, namespace, api, route }) => match Dialect::find(dialect) {
-            Some(dialect) => judge(engine, dialect, &Call { namespace, api, route, headers: &parts.headers }, at),
+            Some(dialect) => judge(by, dialect, &Call { namespace, api, route, headers: &parts.headers }, clock).await,
             None => nothing_there(StatusCode::NOT_FOUND),
         },
         Some(Target::Problem { namespace, api, code: name }) => {
-            let code = || match engine {
+            let code = || match by.engine {
                 Some(engine) => engine.code(namespace, api, name),
                 None => name.parse().ok(),
             };
@@ -89,8 +98,8 @@ impl Headers for HeaderMap {
     }
 }
 
-fn judge(engine: Option<&Engine>, dialect: &Dialect, call: &Call<'_>, at: Instant) -> Answer {
-    let Some(engine) = engine else {
+async fn judge(by: Judge<'_>, dialect: &Dialect, call: &Call<'_>, clock: impl Fn() -> Instant + Sync) -> Answer {
+    let Some(engine) = by.engine else {
         let denial = Denial::new(Code::Unavailable, "there is no pepper yet");
         let response = refused(dialect, call, &denial);
         let judged = Judged { api: ApiLabel::default(), code: denial.code.as_str(), would_deny: None };
@@ -103,7 +112,8 @@ fn judge(engine: Option<&Engine>, dialect: &Dialect, call: &Call<'_>, at: Instan
         original: dialect.read(call.headers),
         headers: call.headers,
     };
-    let Verdict { denial, would_deny, identity, limit, api, route } = engine.verify(&request, at.now, at.since_boot);
+    let verdict = by.outside.judge(engine, &request, &clock).await;
+    let Verdict { denial, would_deny, identity, limit, api, route } = verdict;
     if let Some(told) = denial.as_ref().or(would_deny.as_ref()) {
         tell(told, denial.is_some(), call, route.as_ref().map(|route| &*route.name), identity.as_ref());
     }
@@ -114,7 +124,7 @@ fn judge(engine: Option<&Engine>, dialect: &Dialect, call: &Call<'_>, at: Instan
         (None, None) => allowed(identity.as_ref(), ""),
     };
     if let Some(limit) = limit {
-        fields::put_limit(response.headers_mut(), &limit, at.now);
+        fields::put_limit(response.headers_mut(), &limit, clock().now);
     }
     let label = api.map(|api| (Arc::clone(&api.name.namespace), Arc::clone(&api.name.name)));
     let code = denial.map_or(ALLOWED, |denial| denial.code.as_str());

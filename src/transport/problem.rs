@@ -48,6 +48,8 @@ const fn title(code: Code) -> &'static str {
         Code::ResourceNotFound => "Resource not found",
         Code::ResourceForbidden => "Resource not allowed",
         Code::RateLimited => "Rate limit exhausted",
+        Code::QuotaExceeded => "Quota used up",
+        Code::CreditsExhausted => "Credits used up",
     }
 }
 

@@ -40,9 +40,10 @@ pub struct Drain {
 }
 
 /// Serves until stopped and drained. `answer` judges by the head of a request; bodies are not read.
-pub async fn serve<A>(listener: TcpListener, answer: A, drain: Drain)
+pub async fn serve<A, F>(listener: TcpListener, answer: A, drain: Drain)
 where
-    A: Fn(&Parts) -> Response<String> + Send + Sync + 'static,
+    A: Fn(Parts) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<String>> + Send + 'static,
 {
     let answer = Arc::new(answer);
     let graceful = GracefulShutdown::new();
@@ -68,9 +69,10 @@ where
     }
 }
 
-fn spawn<A>(stream: TcpStream, answer: Arc<A>, watcher: Watcher, drain: &Drain)
+fn spawn<A, F>(stream: TcpStream, answer: Arc<A>, watcher: Watcher, drain: &Drain)
 where
-    A: Fn(&Parts) -> Response<String> + Send + Sync + 'static,
+    A: Fn(Parts) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<String>> + Send + 'static,
 {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "a connection is gone already");
@@ -79,11 +81,14 @@ where
     let leaving = drain.leaving.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (parts, _) = request.into_parts();
-        let mut response = answer(&parts);
-        if leaving.is_cancelled() {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        let (answering, leaving) = (answer(parts), leaving.clone());
+        async move {
+            let mut response = answering.await;
+            if leaving.is_cancelled() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
         }
-        std::future::ready(Ok::<_, Infallible>(response))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -100,6 +105,7 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
     use std::net::{Ipv4Addr, SocketAddr};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -110,7 +116,8 @@ mod tests {
     async fn start() -> (SocketAddr, Drain, JoinHandle<()>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, drain) = (listener.local_addr().unwrap(), Drain::default());
-        let server = tokio::spawn(serve(listener, |parts| Response::new(parts.uri.path().to_owned()), drain.clone()));
+        let server =
+            tokio::spawn(serve(listener, |parts| ready(Response::new(parts.uri.path().to_owned())), drain.clone()));
         (address, drain, server)
     }
 

@@ -2,11 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
-
-use super::limits::{Charge, Charged, Limits};
+use super::account::Account;
+use super::allowance::Allowance;
 use crate::core::usage::Usage;
-use crate::core::verdict::LimitState;
 
 /// The counters of one key. They outlive every edit of it.
 #[derive(Debug)]
@@ -14,7 +12,7 @@ pub struct Counters(Mutex<Inside>);
 
 #[derive(Debug)]
 struct Inside {
-    charged: Charged,
+    account: Account,
     /// What was not written down yet.
     usage: Usage,
     /// Somebody knows that there is usage to be written down.
@@ -24,8 +22,8 @@ struct Inside {
 impl Counters {
     /// Nothing charged, nothing used.
     #[must_use]
-    pub fn new(limits: Arc<Limits>) -> Self {
-        Self(Mutex::new(Inside { charged: Charged::new(limits), usage: Usage::default(), known: false }))
+    pub fn new(allowance: Arc<Allowance>) -> Self {
+        Self(Mutex::new(Inside { account: Account::new(allowance), usage: Usage::default(), known: false }))
     }
 
     /// Nobody else reads or changes them meanwhile.
@@ -40,16 +38,9 @@ impl Counters {
 pub struct Open<'a>(MutexGuard<'a, Inside>);
 
 impl Open<'_> {
-    /// Charges `cost` to every limit, or to none.
-    #[must_use]
-    pub fn charge(&mut self, limits: &Arc<Limits>, now: Timestamp, cost: u32) -> Charge {
-        self.0.charged.charge(limits, now, cost)
-    }
-
-    /// The limit closest to exhaustion, without charging anything.
-    #[must_use]
-    pub fn look(&mut self, limits: &Arc<Limits>, now: Timestamp) -> Option<LimitState> {
-        self.0.charged.look(limits, now)
+    /// What the key has used up of its allowance.
+    pub(super) fn account(&mut self) -> &mut Account {
+        &mut self.0.account
     }
 
     /// Counts a request. Answers whether somebody has to be told that there is something to be written down.

@@ -1,8 +1,11 @@
 //! The judgement: a chain of checks of which the first that fails decides, and nothing after it is charged.
 //!
-//! Judging does no I/O, takes no lock but that of the one key's counters, and allocates nothing when it lets a
-//! request pass (but for paths with more than three parameters, where the router has to go back, and for a key that
-//! stands percent-encoded in the query).
+//! Judging does no I/O, takes no lock but those of the one key's counters and its owner's, and allocates nothing when
+//! it lets a request pass (but for paths with more than three parameters, where the router has to go back, and for a
+//! key that stands percent-encoded in the query). What it cannot know by itself it asks for, and is asked again.
+
+mod checks;
+mod elsewhere;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +17,12 @@ use super::credentials;
 use super::entry::{Entry, Identity};
 use super::gate::Gate;
 use super::index::Index;
+use super::limits::Demand;
 use super::lookup;
 use super::request::{Headers, Original, Request};
-use super::resource::Asked;
-use crate::core::digest::Digest;
+use super::spender::Shortage;
+use super::store::OnStoreError;
+use super::terms::Granted;
 use crate::core::path;
 use crate::core::pepper::Peppers;
 use crate::core::policy::{Api, Mode, Preflight, Unmatched};
@@ -25,15 +30,87 @@ use crate::core::route::Route;
 use crate::core::usage::LastUse;
 use crate::core::verdict::{Code, Denial, LimitState};
 
-/// Units that a request costs.
-const COST: u32 = 1;
-
 /// Judges requests by an index, as long as the gate is open.
 #[derive(Debug)]
 pub struct Engine {
     index: Arc<Index>,
     gate: Arc<Gate>,
     peppers: ArcSwap<Peppers>,
+    /// Rate limits are counted outside of this process.
+    limits_elsewhere: bool,
+}
+
+/// What a request comes to.
+#[derive(Debug)]
+pub enum Judgement {
+    Final(Verdict),
+    /// This process holds too little of a quota or of credits: the request is to be judged again when it has had more
+    /// handed out.
+    Short(Case, Shortage),
+    /// Rate limits are counted elsewhere: the answer from there ends it.
+    Elsewhere(Case, Box<Inquiry>),
+}
+
+impl Judgement {
+    /// The verdict of this process alone, with what it knows and holds at the moment.
+    #[must_use]
+    pub fn alone(self) -> Verdict {
+        match self {
+            Self::Final(verdict) => verdict,
+            Self::Short(case, _) => case.unavailable(),
+            Self::Elsewhere(case, inquiry) => inquiry.finish(case, Err(OnStoreError::Local)),
+        }
+    }
+}
+
+/// How far a request with a known key has been judged.
+#[derive(Debug)]
+pub struct Case {
+    verdict: Verdict,
+    index: Arc<Index>,
+    request: LastUse,
+    since_boot: Duration,
+}
+
+impl Case {
+    /// Nobody could tell in time whether there is enough left of a quota or of credits.
+    #[must_use]
+    pub fn unavailable(self) -> Verdict {
+        let cause = "no quota or credits could be had in time";
+        self.settle(Err(Denial::new(Code::Unavailable, cause)), None)
+    }
+
+    fn known_key(&self) -> Option<(&Entry, &Granted)> {
+        let entry = self.verdict.identity.as_ref()?.entry();
+        Some((entry, entry.granted().ok()?))
+    }
+
+    fn demand(&self) -> Option<Demand<'_>> {
+        let charges = self.verdict.route.as_ref().map_or(&[][..], |route| &route.charges);
+        Some(Demand { now: self.request.at, charges, processes: self.index.processes()? })
+    }
+
+    fn settle(mut self, outcome: Result<(), Denial>, limit: Option<LimitState>) -> Verdict {
+        if let Some(Identity { entry, version }) = &self.verdict.identity {
+            let first_use = entry.counters.open().count(|usage| match &outcome {
+                Ok(()) => usage.allowed(self.request, *version, self.verdict.route.as_ref().map(|route| &route.name)),
+                Err(denial) => usage.denied(denial.name()),
+            });
+            if first_use {
+                self.index.used().enter(Arc::clone(entry), self.since_boot);
+            }
+        }
+        self.verdict.limit = limit;
+        self.verdict.close(outcome)
+    }
+}
+
+/// What a known key's request comes to, when nothing refuses it.
+#[derive(Debug)]
+enum Step {
+    Pass,
+    Short(Shortage),
+    Elsewhere(Box<Inquiry>),
 }
 
 /// What a request is answered.
@@ -54,10 +131,30 @@ pub struct Verdict {
     pub route: Option<Arc<Route>>,
 }
 
+impl Verdict {
+    /// In audit mode whatever is wrong with a key or its use is told, and nothing else.
+    fn close(mut self, outcome: Result<(), Denial>) -> Self {
+        let Err(denial) = outcome else { return self };
+        let audits = self.api.as_ref().is_some_and(|api| api.mode == Mode::Audit);
+        if audits && (denial.code.is_about_the_key() || self.identity.is_some()) {
+            self.would_deny = Some(denial);
+        } else {
+            self.denial = Some(denial);
+        }
+        self
+    }
+}
+
 impl Engine {
     #[must_use]
     pub fn new(index: Arc<Index>, gate: Arc<Gate>, peppers: Peppers) -> Self {
-        Self { index, gate, peppers: ArcSwap::from_pointee(peppers) }
+        Self { index, gate, peppers: ArcSwap::from_pointee(peppers), limits_elsewhere: false }
+    }
+
+    /// The same with rate limits that are counted outside of this process.
+    #[must_use]
+    pub fn with_limits_elsewhere(self) -> Self {
+        Self { limits_elsewhere: true, ..self }
     }
 
     /// Recognises strings by these peppers from now on.
@@ -74,18 +171,24 @@ impl Engine {
 
     /// Judges a request at `now`; `monotonic` is the reading of the clock that the gate is kept by.
     #[must_use]
-    pub fn verify<H>(&self, request: &Request<'_, H>, now: Timestamp, monotonic: Duration) -> Verdict
+    pub fn verify<H>(&self, request: &Request<'_, H>, now: Timestamp, monotonic: Duration) -> Judgement
     where
         H: Headers + ?Sized,
     {
         let mut verdict = Verdict::default();
-        let denial = self.judge(request, now, monotonic, &mut verdict).err();
-        let audits = verdict.api.as_ref().is_some_and(|api| api.mode == Mode::Audit);
-        match denial {
-            Some(denial) if audits && denial.code.is_about_the_key() => verdict.would_deny = Some(denial),
-            denial => verdict.denial = denial,
+        let step = self.judge(request, now, monotonic, &mut verdict);
+        let case = |verdict| Case {
+            verdict,
+            index: Arc::clone(&self.index),
+            request: LastUse { at: now, from: request.original.ok().and_then(|original| original.client) },
+            since_boot: monotonic,
+        };
+        match step {
+            Ok(Step::Pass) => Judgement::Final(verdict),
+            Err(denial) => Judgement::Final(verdict.close(Err(denial))),
+            Ok(Step::Short(shortage)) => Judgement::Short(case(verdict), shortage),
+            Ok(Step::Elsewhere(inquiry)) => Judgement::Elsewhere(case(verdict), inquiry),
         }
-        verdict
     }
 
     /// Steps 0 to 5: up to the point where it is clear whose key it is.
@@ -95,7 +198,7 @@ impl Engine {
         now: Timestamp,
         monotonic: Duration,
         verdict: &mut Verdict,
-    ) -> Result<(), Denial>
+    ) -> Result<Step, Denial>
     where
         H: Headers + ?Sized,
     {
@@ -116,7 +219,7 @@ impl Engine {
             verdict.route = Some(Arc::clone(route));
         }
         if matched.is_public() || is_free_preflight(api, &original, request.headers) {
-            return Ok(());
+            return Ok(Step::Pass);
         }
         let peppers = self.peppers.load();
         let find = |presented: &[u8]| lookup::find(&view, &peppers, api, presented);
@@ -136,13 +239,16 @@ impl Engine {
             headers: request.headers,
             matched: &matched,
             now,
+            processes: self.index.processes(),
+            limits_elsewhere: self.limits_elsewhere,
         };
-        let (outcome, first_use) = presented.check_and_charge(&mut verdict.limit);
+        let Came { step, limit, first_use } = presented.check_and_charge();
         if first_use {
             self.index.used().enter(Arc::clone(&entry), monotonic);
         }
+        verdict.limit = limit;
         verdict.identity = Some(Identity { entry, version });
-        outcome
+        step
     }
 }
 
@@ -195,78 +301,8 @@ fn is_free_preflight<H: Headers + ?Sized>(api: &Api, original: &Original<'_>, he
         && has("access-control-request-method")
 }
 
-/// A known key in use.
-struct Use<'a, H: ?Sized> {
-    entry: &'a Entry,
-    digest: &'a Digest,
-    version: u32,
-    api: &'a Api,
-    original: &'a Original<'a>,
-    headers: &'a H,
-    matched: &'a Matched<'a>,
-    now: Timestamp,
-}
-
-impl<H: Headers + ?Sized> Use<'_, H> {
-    /// Checks the key and its use, charges its limits, and counts what came of it; tells how the limits stand in any
-    /// case. Answers also whether this is the first use since usage was last written down.
-    fn check_and_charge(&self, state: &mut Option<LimitState>) -> (Result<(), Denial>, bool) {
-        let checked = self.check();
-        let mut counters = self.entry.counters.open();
-        let outcome = match (checked, self.entry.granted()) {
-            (Ok(()), Ok(granted)) => {
-                let charge = counters.charge(&granted.limits, self.now, COST);
-                *state = charge.closest;
-                charge.outcome.map_err(|retry_after| {
-                    let cause = "a rate limit has no room for the request";
-                    Denial { retry_after, ..Denial::new(Code::RateLimited, cause) }
-                })
-            }
-            (Err(denial), Ok(granted)) => {
-                *state = counters.look(&granted.limits, self.now);
-                Err(denial)
-            }
-            (checked, Err(_)) => checked,
-        };
-        let first_use = counters.count(|usage| match &outcome {
-            Ok(()) => {
-                let request = LastUse { at: self.now, from: self.original.client };
-                usage.allowed(request, self.version, self.matched.route().map(|route| &route.name));
-            }
-            // In audit mode as well, where the request passes as nobody's.
-            Err(denial) => usage.denied(denial.name()),
-        });
-        (outcome, first_use)
-    }
-
-    /// Steps 6 to 13.
-    fn check(&self) -> Result<(), Denial> {
-        let deny = |code, cause| Err(Denial::new(code, cause));
-        let Self { entry, api, now, .. } = *self;
-        if entry.is_revoked() {
-            return deny(Code::Revoked, "the key is revoked");
-        }
-        let granted = entry.granted().map_err(|reason| Denial::new(Code::NotAccepted, reason.as_str()))?;
-        if !entry.is_enabled() {
-            return deny(Code::Disabled, "the key is disabled");
-        }
-        if entry.is_expired(self.digest, api, now) {
-            return deny(Code::Expired, "the key or this version of it is past its time");
-        }
-        if !entry.admits(self.original.client) {
-            return deny(Code::IpNotAllowed, "the key may not be used from this address");
-        }
-        let route = match self.matched {
-            Matched::Anything => return Ok(()),
-            Matched::Nothing(cause) => return deny(Code::RouteNotFound, cause),
-            Matched::Route(route) => route,
-        };
-        if route.require.as_ref().is_some_and(|query| !query.holds(&granted.scopes)) {
-            return deny(Code::InsufficientScope, "the key's scopes do not satisfy the route's query");
-        }
-        Asked { api, route, original: self.original, headers: self.headers }.check(&granted.resources)
-    }
-}
+use checks::{Came, Use};
+pub use elsewhere::Inquiry;
 
 #[cfg(test)]
 mod tests;

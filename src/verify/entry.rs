@@ -51,8 +51,8 @@ pub struct Entry {
     revoked: bool,
     imported: bool,
     environment: Environment,
-    /// Ends of id, name and owner in `text`; the uid is the rest.
-    ends: [u16; 3],
+    /// Ends of id, name, owner and the ApiKeyUsage's uid in `text`; the key's uid is the rest.
+    ends: [u16; 4],
     ip_allowlist: AddressSet,
     expires_at: Option<Timestamp>,
     created_at: Timestamp,
@@ -62,7 +62,7 @@ pub struct Entry {
     rejection: Option<Box<Rejection>>,
     pub(super) counters: Arc<Counters>,
     namespace: Arc<str>,
-    /// Id, name, owner and uid, in one piece of memory.
+    /// Id, name, owner and both uids, in one piece of memory.
     text: Box<str>,
 }
 
@@ -75,14 +75,16 @@ pub(super) struct Shared {
 
 impl Entry {
     pub(super) fn new(record: KeyRecord, shared: Shared) -> Self {
-        let KeyRecord { key, name, uid, created_at, id, versions, revoked_for_good, refused_by_controller } = record;
+        let KeyRecord { key, name, uid, created_at, id, versions, usage, revoked_for_good, refused_by_controller } =
+            record;
         let (key, malformed) = match key {
             Ok(key) => (Some(key), None),
             Err(rejection) => (None, Some(rejection)),
         };
         let owner = key.as_ref().and_then(|key| key.owner.as_deref()).unwrap_or("");
         let mut text = String::with_capacity(128);
-        let ends = [id.as_deref().unwrap_or(""), &*name.name, owner].map(|part| {
+        let usage = usage.as_deref().unwrap_or("");
+        let ends = [id.as_deref().unwrap_or(""), &*name.name, owner, usage].map(|part| {
             text.extend(part.chars().map(visible));
             u16::try_from(text.len()).unwrap_or(u16::MAX)
         });
@@ -137,7 +139,12 @@ impl Entry {
     /// metadata.uid
     #[must_use]
     pub fn uid(&self) -> &str {
-        self.text.get(self.ends[2].into()..).unwrap_or("")
+        self.text.get(self.ends[3].into()..).unwrap_or("")
+    }
+
+    /// Uid of the key's ApiKeyUsage, once there is one.
+    pub(super) fn usage(&self) -> Option<&str> {
+        Some(self.part(self.ends[2], self.ends[3])).filter(|uid| !uid.is_empty())
     }
 
     fn part(&self, from: u16, to: u16) -> &str {
@@ -164,12 +171,12 @@ impl Entry {
 
     /// Whether the key is one of that API's. One that says nothing intelligible passes, to be refused by name.
     pub(super) fn belongs_to(&self, api: &Api) -> bool {
-        self.terms.as_ref().is_none_or(|terms| terms.api == api.name)
+        self.terms.as_ref().is_none_or(|terms| *terms.api() == api.name)
     }
 
     /// The API that has to look up strings of any form for this key's sake.
     pub(super) fn imported_into(&self) -> Option<&ObjectName> {
-        self.terms.as_ref().filter(|_| self.imported).map(|terms| &terms.api)
+        self.terms.as_ref().filter(|_| self.imported).map(|terms| terms.api())
     }
 
     pub(super) fn terms(&self) -> Option<&Arc<Terms>> {

@@ -1,6 +1,7 @@
 //! Keys and an API to judge by in tests: speech/transcripts with a route for reading, one for writing and a
 //! public one, and the tier pro.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +67,7 @@ pub(super) fn record(change: impl FnOnce(&mut Key)) -> KeyRecord {
         key: Ok(key),
         id: Some("key_1".to_owned()),
         versions: vec![version(1, 1, VersionState::Current)],
+        usage: Some("usage-of-u1".to_owned()),
         revoked_for_good: false,
         refused_by_controller: None,
     }
@@ -109,6 +111,7 @@ pub(super) fn index(api: Arc<Api>, records: Vec<KeyRecord>) -> Arc<Index> {
         policies.apis.insert(api.name.clone(), Ok(api));
         policies.tiers.insert(name("pro"), Ok(Arc::new(pro)));
     });
+    index.set_processes(NonZeroU32::MIN);
     index.reset(records);
     Arc::new(index)
 }

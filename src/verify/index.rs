@@ -7,7 +7,8 @@
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -17,10 +18,12 @@ use jiff::Timestamp;
 use super::counters::Counters;
 use super::entry::{Entry, Shared};
 use super::holders::Holders;
+use super::owners::OwnerAccounts;
 use super::terms::{Ask, Terms};
 use super::used::Used;
 use crate::core::acceptance::Rejection;
 use crate::core::digest::Digest;
+use crate::core::owner::OwnerDirectory;
 use crate::core::policy::{Api, Key, ObjectName, Policies};
 use crate::core::rotation::VersionState;
 
@@ -35,6 +38,8 @@ pub struct KeyRecord {
     /// `status.id`
     pub id: Option<String>,
     pub versions: Vec<KeyVersion>,
+    /// Uid in `status.usage`.
+    pub usage: Option<String>,
     /// Whether `status.revocation` is there and not reversible.
     pub revoked_for_good: bool,
     /// A rejection that only the controller can tell, from the conditions.
@@ -63,6 +68,8 @@ pub struct Index {
     /// ApiKeys known, with or without digests.
     count: AtomicUsize,
     used: Used,
+    /// 0: not known.
+    processes: AtomicU32,
     /// For writers only.
     book: Mutex<Book>,
 }
@@ -107,7 +114,8 @@ struct Book {
     by_uid: HashSet<ByUid, RandomState>,
     /// How many imported keys an API has.
     imported: HashMap<ObjectName, usize, RandomState>,
-    terms: HashMap<Ask, Arc<Terms>, RandomState>,
+    terms: HashMap<Arc<Ask>, Arc<Terms>, RandomState>,
+    owners: OwnerAccounts,
     namespaces: HashSet<Arc<str>, RandomState>,
 }
 
@@ -128,6 +136,17 @@ impl Index {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many processes judge keys, as far as is known: each gives away its part of every limit.
+    #[must_use]
+    pub fn processes(&self) -> Option<NonZeroU32> {
+        NonZeroU32::new(self.processes.load(Ordering::Relaxed))
+    }
+
+    /// So many processes judge keys, this one included.
+    pub fn set_processes(&self, processes: NonZeroU32) {
+        self.processes.store(processes.get(), Ordering::Relaxed);
     }
 
     /// Whose usage waits to be written down.
@@ -212,6 +231,19 @@ impl Index {
         });
     }
 
+    /// Changes the owners. That may concern keys that had nothing to do with any ApiKeyOwner before.
+    pub fn change_owners_if(&self, change: impl FnOnce(&mut OwnerDirectory) -> bool) {
+        let mut book = self.write();
+        if !change(&mut book.policies.owners) {
+            return;
+        }
+        let keys = Arc::clone(&self.known.load().keys);
+        book.ask_anew(&keys);
+        book.judge_anew(&keys);
+        let Book { owners, policies, .. } = &mut *book;
+        owners.forget_gone(&policies.owners);
+    }
+
     /// As [`Index::change_policies`], for a change that often turns out to be none; it answers whether it was one.
     pub fn change_policies_if(&self, change: impl FnOnce(&mut Policies) -> bool) {
         let mut book = self.write();
@@ -242,7 +274,7 @@ impl Index {
 impl Book {
     /// Makes the entry for a record and notes it under its uid. `before` is the entry that it replaces.
     fn enter(&mut self, record: KeyRecord, before: Option<&Entry>) -> Arc<Entry> {
-        let terms = record.key.as_ref().ok().map(|key| self.terms_of(key.into()));
+        let terms = record.key.as_ref().ok().map(|key| self.terms_of(Ask::new(key, &self.policies)));
         let shared = Shared {
             namespace: self.intern(&record.name.namespace),
             counters: counters(terms.as_deref(), before),
@@ -261,17 +293,38 @@ impl Book {
         if self.terms.len() == self.terms.capacity() {
             self.forget_unused();
         }
-        let terms = Arc::new(Terms::new(&ask, &self.policies));
+        let ask = Arc::new(ask);
+        let terms = Arc::new(Terms::new(Arc::clone(&ask), &self.policies, &mut self.owners));
         self.terms.insert(ask, Arc::clone(&terms));
         terms
+    }
+
+    /// Lets keys claim what they claim after a change of owners.
+    fn ask_anew(&mut self, keys: &Keys) {
+        let ask = |ByUid(entry): &ByUid| {
+            let terms = entry.terms()?;
+            Some((Arc::clone(entry), terms.ask.after_change_of_owners(entry.owner(), &self.policies)?))
+        };
+        for (entry, ask) in self.by_uid.iter().filter_map(ask).collect::<Vec<_>>() {
+            let terms = self.terms_of(ask);
+            self.replace(keys, entry.with_terms(terms));
+        }
+    }
+
+    fn replace(&mut self, keys: &Keys, entry: Entry) {
+        let entry = Arc::new(entry);
+        for digest in entry.digests() {
+            claim(keys, digest, &entry);
+        }
+        self.by_uid.replace(ByUid(entry));
     }
 
     /// Judges every claim anew and replaces the keys for which that makes a difference.
     fn judge_anew(&mut self, keys: &Keys) {
         self.forget_unused();
         let mut changed: HashMap<_, _, RandomState> = HashMap::default();
-        for (ask, terms) in &mut self.terms {
-            if let Some(anew) = terms.anew(ask, &self.policies) {
+        for terms in self.terms.values_mut() {
+            if let Some(anew) = terms.anew(&self.policies, &mut self.owners) {
                 let before = std::mem::replace(terms, Arc::new(anew));
                 changed.insert(Arc::as_ptr(&before), Arc::clone(terms));
             }
@@ -279,11 +332,8 @@ impl Book {
         let anew_of = |entry: &Entry| entry.terms().and_then(|terms| changed.get(&Arc::as_ptr(terms)));
         let concerned =
             self.by_uid.iter().filter_map(|ByUid(entry)| Some(entry.with_terms(Arc::clone(anew_of(entry)?))));
-        for entry in concerned.map(Arc::new).collect::<Vec<_>>() {
-            for digest in entry.digests() {
-                claim(keys, digest, &entry);
-            }
-            self.by_uid.replace(ByUid(entry));
+        for entry in concerned.collect::<Vec<_>>() {
+            self.replace(keys, entry);
         }
     }
 
@@ -347,8 +397,8 @@ fn counters(terms: Option<&Terms>, before: Option<&Entry>) -> Arc<Counters> {
         return Arc::clone(&before.counters);
     }
     let granted = terms.and_then(|terms| terms.judged.as_ref().ok());
-    let limits = granted.map_or_else(Arc::default, |granted| Arc::clone(&granted.limits));
-    Arc::new(Counters::new(limits))
+    let allowance = granted.map_or_else(Arc::default, |granted| Arc::clone(&granted.allowance));
+    Arc::new(Counters::new(allowance))
 }
 
 /// An entry that is found by its uid.
@@ -382,7 +432,12 @@ mod tests {
     use crate::core::rotation::VersionState::{Current, Grace};
     use crate::core::scope::Scope;
     use crate::core::source::Source;
+    use crate::core::verdict::LimitState;
+    use crate::verify::allowance::Shadow;
     use crate::verify::fixtures::{api, at, index, key, limit, name, record, version};
+    use crate::verify::limits::Demand;
+    use crate::verify::terms::Granted;
+    use crate::verify::transaction::{self, Part};
 
     /// A key with that uid, created at that second, with these strings.
     fn named(uid: &str, created_at: i64, seeds: &[u8]) -> KeyRecord {
@@ -538,6 +593,21 @@ mod tests {
         assert!(index.view().api("speech", "transcripts").is_none());
     }
 
+    /// Charges a request to the key's limits, and answers how the closest stands.
+    fn charge_once(entry: &Entry, granted: &Granted) -> Option<LimitState> {
+        let demand = Demand { now: at(0), charges: &[], processes: NonZeroU32::MIN };
+        let mut counters = entry.counters.open();
+        let part = Part {
+            account: counters.account(),
+            allowance: &granted.allowance,
+            usage: entry.usage(),
+            shadow: Shadow::default(),
+        };
+        let parts = &mut [part];
+        transaction::charge_limits(parts, &demand, true).unwrap();
+        transaction::closest(parts, &demand)
+    }
+
     #[test]
     fn what_was_charged_outlives_edits_lists_and_changes_of_policy() {
         let limited = || {
@@ -548,9 +618,8 @@ mod tests {
         let index = with(vec![limited()]);
         let charge = |expected| {
             let entry = find(&index, 1).unwrap();
-            let limits = &entry.granted().unwrap().limits;
-            let remaining = entry.counters.open().charge(limits, at(0), 1).closest.map(|state| state.remaining);
-            assert_eq!(remaining, Some(expected));
+            let granted = entry.granted().unwrap();
+            assert_eq!(charge_once(&entry, granted).map(|state| state.remaining), Some(expected));
         };
         charge(4);
         index.apply(limited());

@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
-use super::limits::Limits;
+use super::allowance::{Allowance, Own};
+use super::owners::{OwnerAccounts, OwnerShare};
 use crate::core::acceptance::{self, Claim, Entitlement, Rejection};
+use crate::core::budget::{Credits, Quota};
 use crate::core::policy::{Key, ObjectName, Policies, RateLimit, Tier};
 use crate::core::resource::Access;
 use crate::core::scope::{Scope, ScopeSet};
@@ -16,6 +18,7 @@ const MAX_SCOPES_TEXT: usize = 2_048;
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Ask {
     api: ObjectName,
+    /// Whom the key says it was issued to, where that makes a difference.
     owner: Option<Arc<str>>,
     /// The namespace of a stranger, on which only the claims of strangers depend.
     stranger: Option<Arc<str>>,
@@ -24,22 +27,41 @@ pub(super) struct Ask {
     roles: Vec<Arc<str>>,
     resources: Vec<Access>,
     rate_limits: Vec<RateLimit>,
+    quotas: Vec<Quota>,
+    credits: Option<Credits>,
     not_yet_supported: Vec<&'static str>,
 }
 
-impl From<&Key> for Ask {
-    fn from(key: &Key) -> Self {
-        Self {
+impl Ask {
+    pub(super) fn new(key: &Key, policies: &Policies) -> Self {
+        let ask = Self {
             api: key.api.clone(),
-            owner: key.owner.clone(),
+            owner: None,
             stranger: Claim::from(key).foreign.cloned(),
             tier: key.tier.clone(),
             scopes: key.scopes.clone(),
             roles: key.roles.clone(),
             resources: key.resources.clone(),
             rate_limits: key.rate_limits.clone(),
+            quotas: key.quotas.clone(),
+            credits: key.credits,
             not_yet_supported: key.not_yet_supported.clone(),
-        }
+        };
+        let owner = key.owner.as_ref().filter(|owner| ask.depends_on(owner, policies)).cloned();
+        Self { owner, ..ask }
+    }
+
+    /// Whether it makes a difference that the key says it was issued to that owner. It makes none, as a rule, and
+    /// keys that differ in nothing else are judged as one.
+    fn depends_on(&self, owner: &Arc<str>, policies: &Policies) -> bool {
+        self.stranger.is_some() || policies.owners.is_claimed(&self.api.namespace, owner)
+    }
+
+    /// The claim after a change of owners, if it is another one. `owner` is what the key says; empty for nobody.
+    pub(super) fn after_change_of_owners(&self, owner: &str, policies: &Policies) -> Option<Self> {
+        let owner: Arc<str> = owner.into();
+        let depends = !owner.is_empty() && self.depends_on(&owner, policies);
+        (depends != self.owner.is_some()).then(|| Self { owner: depends.then_some(owner), ..self.clone() })
     }
 }
 
@@ -49,7 +71,9 @@ pub(super) struct Granted {
     pub(super) tier: Option<Arc<Tier>>,
     pub(super) scopes: ScopeSet,
     pub(super) resources: Box<[Access]>,
-    pub(super) limits: Arc<Limits>,
+    pub(super) allowance: Arc<Allowance>,
+    /// What it shares with the other keys of its owner.
+    pub(super) owner: Option<OwnerShare>,
     /// The scopes separated by spaces; empty unless the API asks for them.
     pub(super) scopes_text: Box<str>,
 }
@@ -59,29 +83,34 @@ type Judged = Result<Granted, Rejection>;
 /// A claim's judgement by the policies of the moment.
 #[derive(Debug)]
 pub(super) struct Terms {
-    pub(super) api: ObjectName,
+    pub(super) ask: Arc<Ask>,
     pub(super) judged: Judged,
 }
 
 impl Terms {
-    pub(super) fn new(ask: &Ask, policies: &Policies) -> Self {
-        Self { api: ask.api.clone(), judged: judge(ask, policies) }
+    pub(super) fn new(ask: Arc<Ask>, policies: &Policies, owners: &mut OwnerAccounts) -> Self {
+        Self { judged: judge(&ask, policies, owners), ask }
     }
 
     /// The judgement by other policies, if it differs.
-    pub(super) fn anew(&self, ask: &Ask, policies: &Policies) -> Option<Self> {
-        let mut judged = judge(ask, policies);
+    pub(super) fn anew(&self, policies: &Policies, owners: &mut OwnerAccounts) -> Option<Self> {
+        let mut judged = judge(&self.ask, policies, owners);
         if let (Ok(new), Ok(old)) = (&mut judged, &self.judged)
-            && new.limits == old.limits
+            && new.allowance == old.allowance
         {
-            // The same list lets counters see at a glance that nothing has changed.
-            new.limits = Arc::clone(&old.limits);
+            // The same instance lets counters see at a glance that nothing has changed.
+            new.allowance = Arc::clone(&old.allowance);
         }
-        (judged != self.judged).then(|| Self { api: self.api.clone(), judged })
+        (judged != self.judged).then(|| Self { ask: Arc::clone(&self.ask), judged })
+    }
+
+    /// The API that the key is for.
+    pub(super) fn api(&self) -> &ObjectName {
+        &self.ask.api
     }
 }
 
-fn judge(ask: &Ask, policies: &Policies) -> Judged {
+fn judge(ask: &Ask, policies: &Policies, owners: &mut OwnerAccounts) -> Judged {
     let claim = Claim {
         api: &ask.api,
         tier: ask.tier.as_ref(),
@@ -91,11 +120,18 @@ fn judge(ask: &Ask, policies: &Policies) -> Judged {
         foreign: ask.stranger.as_ref(),
         not_yet_supported: &ask.not_yet_supported,
     };
-    let Entitlement { api, tier, scopes, .. } = acceptance::entitle(claim, policies)?;
-    let limits = Arc::new(Limits::new(&ask.rate_limits, tier.as_deref(), ask.stranger.is_none()));
+    let Entitlement { api, tier, owner, scopes } = acceptance::entitle(claim, policies)?;
+    let own = Own {
+        rate_limits: &ask.rate_limits,
+        quotas: &ask.quotas,
+        credits: ask.credits,
+        is_at_home: ask.stranger.is_none(),
+    };
+    let allowance = Arc::new(Allowance::of_key(&own, owner.as_deref(), tier.as_deref()));
+    let owner = owner.and_then(|owner| owners.share(&own, &owner));
     let scopes_text = if api.identify_scopes { scopes_text(&scopes) } else { Box::default() };
     let resources = ask.resources.as_slice().into();
-    Ok(Granted { tier, scopes, resources, limits, scopes_text })
+    Ok(Granted { tier, scopes, resources, allowance, owner, scopes_text })
 }
 
 /// As many whole scopes as fit: a backend that reads the list must never see half a scope.

@@ -60,8 +60,6 @@ fn refuse_unsupported(spec: &ProtectedApiSpec) -> Result<(), Rejection> {
     parse::refuse_unsupported(&[
         ("spec.hosts", !spec.hosts.is_empty()),
         ("spec.trustedForwarders", !spec.trusted_forwarders.is_empty()),
-        ("spec.routes[].cost", any(|route| route.cost != 1)),
-        ("spec.routes[].rateLimits", any(|route| !route.rate_limits.is_empty())),
         ("spec.routes[].resource.from[].body", any(reads_body)),
         ("spec.denials", !spec.denials.is_empty()),
     ])
@@ -206,8 +204,6 @@ mod tests {
         for (spec, field) in [
             (json!({"hosts": ["a.example"]}), "spec.hosts"),
             (json!({"trustedForwarders": ["10.0.0.0/8"]}), "spec.trustedForwarders"),
-            (with("cost", json!(0)), "spec.routes[].cost"),
-            (with("rateLimits", json!([{"name": "rps"}])), "spec.routes[].rateLimits"),
             (
                 with("resource", json!({"kind": "model", "from": [{"query": "m"}, {"body": "/m"}]})),
                 "spec.routes[].resource.from[].body",

@@ -1,7 +1,9 @@
 //! Whole answers of a real engine, by a table of calls.
 
 use std::convert::Infallible;
+use std::num::NonZeroU32;
 
+use futures::FutureExt as _;
 use http::Request as HttpRequest;
 
 use super::*;
@@ -77,6 +79,7 @@ fn record() -> KeyRecord {
         key: Ok(key),
         id: Some("key_1".to_owned()),
         versions: vec![current],
+        usage: None,
         revoked_for_good: false,
         refused_by_controller: None,
     }
@@ -88,6 +91,7 @@ fn engine() -> Engine {
 
 fn engine_of(api: Api) -> Engine {
     let (index, gate) = (Index::default(), Gate::new(Duration::from_secs(30)));
+    index.set_processes(NonZeroU32::MIN);
     index.change_policies(|policies| {
         policies.apis.insert(ObjectName::new("speech", "transcripts"), Ok(Arc::new(api)));
     });
@@ -138,9 +142,15 @@ impl Asked {
             request = request.header(name, value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let Answer { response, judged } = answer(engine, &parts, AT);
+        let Answer { response, judged } = answer_at(AT, engine, &parts);
         (text(response), judged)
     }
+}
+
+/// Answers without waiting for anything.
+fn answer_at(at: Instant, engine: Option<&Engine>, parts: &Parts) -> Answer {
+    let outside = Outside::default();
+    answer(Judge { engine, outside: &outside }, parts, || at).now_or_never().unwrap()
 }
 
 /// Status, header lines and body, as they would be read.
@@ -267,7 +277,7 @@ fn a_silent_watch_closes_the_engine() {
     let engine = engine();
     let late = Instant { since_boot: AT.since_boot + Duration::from_secs(31), ..AT };
     let (parts, ()) = HttpRequest::get(AUTH).body(()).unwrap().into_parts();
-    assert_eq!(answer(Some(&engine), &parts, late).response.status(), 503);
+    assert_eq!(answer_at(late, Some(&engine), &parts).response.status(), 503);
 }
 
 #[test]
@@ -275,7 +285,7 @@ fn problems_are_explained_with_their_true_status_and_judge_nothing() {
     for code in Code::ALL {
         let path = format!("/problem/speech/transcripts/{code}");
         let request = HttpRequest::get(path).header("x-request-id", "r-1").body(()).unwrap();
-        let Answer { response, judged } = answer(None, &request.into_parts().0, AT);
+        let Answer { response, judged } = answer_at(AT, None, &request.into_parts().0);
         assert_eq!(response.status().as_u16(), code.status(), "{code}");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json", "{code}");
         assert_eq!(response.headers().contains_key(header::WWW_AUTHENTICATE), code.status() == 401, "{code}");
@@ -293,7 +303,7 @@ fn nothing_else_is_served() {
         ("POST", "/problem/speech/transcripts/EXPIRED", 405),
     ] {
         let (parts, ()) = HttpRequest::builder().method(method).uri(path).body(()).unwrap().into_parts();
-        let Answer { response, judged } = answer(Some(&engine()), &parts, AT);
+        let Answer { response, judged } = answer_at(AT, Some(&engine()), &parts);
         assert_eq!(
             (response.status().as_u16(), response.body().as_str(), judged),
             (status, "", None),

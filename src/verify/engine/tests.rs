@@ -1,17 +1,26 @@
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use super::*;
 use crate::core::acceptance::{Reason, Rejection};
 use crate::core::address::AddressSet;
+use crate::core::budget::{Credits, Period, Quota};
 use crate::core::digest::Pepper;
+use crate::core::fixtures;
+use crate::core::ledger::{Ledger, Refusal};
+use crate::core::owner::{Owner, OwnerClaim, OwnerDirectory};
+use crate::core::policy::{Age, RateLimit};
+use crate::core::ratelimit::{Cells, Rule};
 use crate::core::resource::{Access, Kind, RouteResource, ValueSource};
 use crate::core::rotation::VersionState;
-use crate::core::route::Routes;
+use crate::core::route::{Route, RouteCharge, Routes};
 use crate::core::source::Source;
 use crate::core::usage::Usage;
 use crate::verify::fixtures::{api, at, index, limit, name, pepper, record, route, string, version};
 use crate::verify::gate::Watched;
 use crate::verify::index::{KeyRecord, KeyVersion};
+use crate::verify::store::{StoreAnswer, StoreCharge, StoreRequest};
 use crate::verify::used::UsedKey;
 
 /// Everything that a case may vary about a request; by default it is let in.
@@ -72,7 +81,7 @@ fn ask(engine: &Engine, ask: &Ask) -> Verdict {
         original: ask.broken.map_or(Ok(original), Err),
         headers: &headers[..],
     };
-    engine.verify(&request, at(ask.now), Duration::from_secs(ask.monotonic))
+    engine.verify(&request, at(ask.now), Duration::from_secs(ask.monotonic)).alone()
 }
 
 fn code(engine: &Engine, request: &Ask) -> Option<Code> {
@@ -544,7 +553,7 @@ fn letting_a_request_pass_allocates_nothing() {
         original: Ok(Original { method: "GET", target: b"/v1/transcripts/1?page=2", client: "192.0.2.1".parse().ok() }),
         headers: &headers[..],
     };
-    let verify = |now| engine.verify(&request, at(now), Duration::from_secs(10));
+    let verify = |now| engine.verify(&request, at(now), Duration::from_secs(10)).alone();
     // Threads set up their part of the maps when they first read.
     assert_eq!(verify(0).denial, None);
     let counted = allocation_counter::measure(|| {
@@ -617,4 +626,250 @@ fn in_audit_mode_what_would_be_refused_is_counted_as_refused() {
     let key = only_used(&engine.index);
     let usage = key.take();
     assert_eq!((usage.requests.total, usage.denied.get("DISABLED")), (0, Some(&1)));
+}
+
+/// An index with the owner acme-1, who shares these limits and quotas among its keys.
+fn index_with_owner(records: Vec<KeyRecord>, owner: Owner) -> Arc<Index> {
+    let index = index(api(|_| {}), records);
+    index.change_owners_if(|owners| {
+        enter_owner(owners, Ok(Arc::new(owner)));
+        true
+    });
+    index
+}
+
+fn enter_owner(owners: &mut OwnerDirectory, owner: Result<Arc<Owner>, Rejection>) {
+    let age = Age { created_at: at(0), uid: fixtures::owner().uid };
+    owners.enter(&name("acme"), OwnerClaim { external_id: "acme-1".into(), age, owner });
+}
+
+fn key_of_acme(uid: &str, seed: u8) -> KeyRecord {
+    let versions = vec![version(1, seed, VersionState::Current)];
+    KeyRecord { versions, ..record(|key| (key.uid, key.name) = (uid.into(), name(uid))) }
+}
+
+fn with_string(seed: u8) -> Ask {
+    Ask { headers: vec![bearer(seed)], ..Ask::default() }
+}
+
+#[test]
+fn keys_of_one_owner_share_its_limits_from_the_moment_it_is_declared() {
+    let keys = || vec![key_of_acme("a", 1), key_of_acme("b", 2)];
+    let shared = Owner { rate_limits: vec![limit("shared", 2, 60)], ..fixtures::owner() };
+    let index = index_with_owner(keys(), shared.clone());
+    let engine = engine(Arc::clone(&index));
+    let remaining = |seed| ask(&engine, &with_string(seed)).limit.map(|limit| limit.remaining);
+    assert_eq!((remaining(1), remaining(2)), (Some(1), Some(0)));
+    assert_eq!(code(&engine, &with_string(1)), Some(Code::RateLimited));
+    // What was charged outlives edits of the owner and of its keys.
+    let raised = Owner { rate_limits: vec![limit("shared", 3, 60)], ..shared };
+    index.change_owners_if(|owners| {
+        enter_owner(owners, Ok(Arc::new(raised)));
+        true
+    });
+    index.reset(keys());
+    assert_eq!((remaining(2), code(&engine, &with_string(1))), (Some(0), Some(Code::RateLimited)));
+    index.change_owners_if(|owners| {
+        owners.clear();
+        true
+    });
+    assert_eq!((remaining(1), remaining(2)), (None, None));
+}
+
+#[test]
+fn a_route_says_what_its_requests_cost() {
+    let routes = vec![
+        Route {
+            cost: 5,
+            charges: vec![RouteCharge { limit: "heavy".into(), cost: 3 }],
+            ..route("infer", &["POST"], "/v1/infer", None)
+        },
+        Route { cost: 0, ..route("list", &["GET"], "/v1/list", None) },
+    ];
+    let engine = engine(index(
+        api(|api| api.routes = Routes::build(routes).unwrap()),
+        vec![record(|key| {
+            key.rate_limits = vec![RateLimit { auto_apply: false, ..limit("heavy", 7, 60) }, limit("all", 100, 60)];
+        })],
+    ));
+    let infer = || Ask { method: "POST", target: "/v1/infer".to_owned(), ..Ask::default() };
+    let list = || Ask { target: "/v1/list".to_owned(), ..Ask::default() };
+    let told = |ask: &Verdict| ask.limit.as_ref().map(|limit| (limit.name.to_string(), limit.remaining));
+    assert_eq!(told(&ask(&engine, &infer())), Some(("heavy".to_owned(), 4)));
+    assert_eq!(told(&ask(&engine, &list())), Some(("all".to_owned(), 98)));
+    assert_eq!(told(&ask(&engine, &infer())), Some(("heavy".to_owned(), 1)));
+    assert_eq!(code(&engine, &infer()), Some(Code::RateLimited));
+    assert_eq!(code(&engine, &list()), None);
+}
+
+#[test]
+fn limits_are_not_shared_before_it_is_known_among_how_many() {
+    let index = Arc::new(Index::default());
+    index.change_policies(|policies| drop(policies.apis.insert(name("transcripts"), Ok(api(|_| {})))));
+    index.reset(vec![key_of_acme("free", 1), record(|key| key.rate_limits = vec![limit("a", 9, 60)])]);
+    index.apply(KeyRecord {
+        versions: vec![version(1, 2, VersionState::Current)],
+        ..record(|key| key.rate_limits = vec![limit("a", 10, 60)])
+    });
+    let engine = engine(Arc::clone(&index));
+    assert_eq!(code(&engine, &with_string(1)), None);
+    assert_eq!(code(&engine, &with_string(2)), Some(Code::Unavailable));
+    index.set_processes(NonZeroU32::new(4).unwrap());
+    assert_eq!([(); 4].map(|()| code(&engine, &with_string(2))), [None, None, None, Some(Code::RateLimited)]);
+}
+
+const USAGE: &str = "usage-of-u1";
+
+fn metered(granted: u64) -> KeyRecord {
+    record(|key| {
+        key.quotas = vec![Quota { name: "daily".into(), limit: 2, period: Period::Day }];
+        key.credits = Some(Credits { granted, epoch: 0, refill: None });
+    })
+}
+
+/// Hands out what the request was short of, as long as there is any.
+fn supply(ledger: &mut Ledger, shortage: &Shortage, now: i64) {
+    for spender in &shortage.spenders {
+        for want in spender.wants(shortage.credits, at(now)) {
+            let reserved = ledger.reserve(&want.budget, want.need, 1, at(now));
+            spender.deposit(USAGE, &want, reserved, at(now));
+        }
+    }
+}
+
+fn judge(engine: &Engine, now: i64) -> Judgement {
+    let (_, value) = bearer(1);
+    let headers = [("authorization", &*value)];
+    let original = Original { method: "GET", target: b"/v1/transcripts/1", client: None };
+    let request =
+        Request { namespace: "speech", api: "transcripts", route: None, original: Ok(original), headers: &headers[..] };
+    engine.verify(&request, at(now), Duration::from_secs(10))
+}
+
+const DAY: i64 = 86_400;
+
+#[test]
+fn what_is_short_is_asked_for_and_the_request_judged_again() {
+    let engine = engine_with(metered(3));
+    let mut ledger = Ledger { uid: USAGE.into(), began: at(0), quotas: vec![], credits: None };
+    let mut answer = |now| {
+        let mut attempts = 0;
+        loop {
+            match judge(&engine, now) {
+                Judgement::Short(_, shortage) if attempts < 4 => supply(&mut ledger, &shortage, now),
+                judgement => return judgement.alone().denial.map(|denial| (denial.code, denial.retry_after)),
+            }
+            attempts += 1;
+        }
+    };
+    assert_eq!([answer(100), answer(100)], [None, None]);
+    assert_eq!(answer(100), Some((Code::QuotaExceeded, u32::try_from(DAY - 100).ok())));
+    assert_eq!(answer(DAY), None);
+    assert_eq!(answer(DAY), Some((Code::CreditsExhausted, None)));
+    let usage = only_used(&engine.index).take();
+    assert_eq!(usage.requests.total, 3);
+    assert_eq!(usage.denied, [("CREDITS_EXHAUSTED".to_owned(), 1), ("QUOTA_EXCEEDED".to_owned(), 1)].into());
+}
+
+#[test]
+fn what_does_not_come_in_time_is_unavailable_and_costs_nothing() {
+    let engine = engine_with(metered(3));
+    assert_eq!(judge(&engine, 100).alone().denial.map(|denial| denial.code), Some(Code::Unavailable));
+    let usage = only_used(&engine.index).take();
+    assert_eq!((usage.requests.total, usage.denied.get("UNAVAILABLE")), (0, Some(&1)));
+}
+
+/// What a store would answer that has charged these limits as often as the engine has asked.
+#[derive(Default)]
+struct Store(HashMap<String, Cells>);
+
+impl Store {
+    fn charge(&mut self, request: &StoreRequest, now: i64) -> StoreAnswer {
+        let cells_of = |charge: &StoreCharge| self.0.get(&charge.key).copied().unwrap_or_default();
+        let charged: Vec<_> =
+            request.charges.iter().map(|charge| cells_of(charge).charge(charge.rule, at(now), charge.cost)).collect();
+        let admitted = charged.iter().all(Result::is_ok);
+        if admitted && request.commit {
+            let all = request.charges.iter().zip(charged);
+            self.0.extend(all.map(|(charge, cells)| (charge.key.clone(), cells.unwrap())));
+        }
+        let cells = request.charges.iter().map(|charge| self.0.get(&charge.key).copied().unwrap_or_default());
+        StoreAnswer { admitted, at: at(now), cells: cells.collect() }
+    }
+}
+
+fn answer_of(judgement: Judgement, answer: impl FnOnce(&StoreRequest) -> Result<StoreAnswer, OnStoreError>) -> Verdict {
+    match judgement {
+        Judgement::Elsewhere(case, inquiry) => {
+            let answer = answer(&inquiry.request());
+            inquiry.finish(case, answer)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An engine whose limits are counted elsewhere, with two units of a quota at hand.
+fn engine_with_store() -> Engine {
+    let limits = vec![limit("a", 3, 60)];
+    let quota = Quota { name: "daily".into(), limit: 2, period: Period::Day };
+    let engine =
+        engine_with(record(|key| (key.rate_limits, key.quotas) = (limits, vec![quota]))).with_limits_elsewhere();
+    let mut ledger = Ledger { uid: USAGE.into(), began: at(0), quotas: vec![], credits: None };
+    let Judgement::Short(_, shortage) = judge(&engine, 100) else { panic!("nothing is handed out yet") };
+    let spender = &shortage.spenders[0];
+    let want = spender.wants(0, at(100)).remove(0);
+    spender.deposit(USAGE, &want, ledger.reserve(&want.budget, 2, 1, at(100)), at(100));
+    engine
+}
+
+#[test]
+fn limits_that_are_counted_elsewhere_refuse_before_quotas_and_charge_nothing_then() {
+    let engine = engine_with_store();
+    let mut store = Store::default();
+    let mut ask = |now| {
+        let judgement = judge(&engine, now);
+        let Judgement::Short(_, shortage) = judgement else {
+            let verdict = answer_of(judgement, |request| Ok(store.charge(request, now)));
+            return (verdict.denial.map(|denial| denial.code), verdict.limit.map(|limit| limit.remaining));
+        };
+        let spender = &shortage.spenders[0];
+        let want = spender.wants(0, at(now)).remove(0);
+        spender.deposit(USAGE, &want, Err(Refusal::Exhausted { until: None }), at(now));
+        let verdict = answer_of(judge(&engine, now), |request| Ok(store.charge(request, now)));
+        (verdict.denial.map(|denial| denial.code), verdict.limit.map(|limit| limit.remaining))
+    };
+    assert_eq!(ask(100), (None, Some(2)));
+    assert_eq!(ask(100), (None, Some(1)));
+    assert_eq!(ask(100), (Some(Code::QuotaExceeded), Some(1)), "looked at, not charged");
+    let mut other = Store::default();
+    other.0.insert(
+        "key:u1:a".to_owned(),
+        Cells::default().charge(Rule::new(3, Duration::from_mins(1)), at(100), 3).unwrap(),
+    );
+    let verdict = answer_of(judge(&engine, 100), |request| Ok(other.charge(request, 100)));
+    assert_eq!(verdict.denial.map(|denial| denial.code), Some(Code::RateLimited), "limits come before quotas");
+}
+
+#[test]
+fn without_the_stores_answer_this_process_counts_or_refuses() {
+    let engine = engine_with_store();
+    let locally = |_: &StoreRequest| Err(OnStoreError::Local);
+    let denied = |_: &StoreRequest| Err(OnStoreError::Deny);
+    let verdict = answer_of(judge(&engine, 100), denied);
+    assert_eq!(verdict.denial.map(|denial| denial.code), Some(Code::Unavailable));
+    for remaining in [2, 1] {
+        // The refusal has cost nothing.
+        let verdict = answer_of(judge(&engine, 100), locally);
+        assert_eq!((verdict.denial, verdict.limit.map(|limit| limit.remaining)), (None, Some(remaining)));
+    }
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_costs_nothing() {
+    let engine = engine_with_store();
+    for _ in 0..5 {
+        drop(judge(&engine, 100));
+    }
+    let verdict = answer_of(judge(&engine, 100), |request| Ok(Store::default().charge(request, 100)));
+    assert_eq!(verdict.denial, None);
 }

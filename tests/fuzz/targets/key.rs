@@ -4,6 +4,7 @@
 #![no_main]
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let (known, unknown) = (string(1), string(2));
     let index = Index::default();
     let api = Arc::new(api());
+    index.set_processes(NonZeroU32::MIN);
     index.change_policies(|policies| {
         policies.apis.insert(api.name.clone(), Ok(api));
     });
@@ -86,6 +88,7 @@ fn record(pepper: &Pepper, string: &str) -> KeyRecord {
         key: Ok(key),
         id: Some("key_1".into()),
         versions: vec![KeyVersion { number: 1, digest, state: VersionState::Current, not_after: None }],
+        usage: None,
         revoked_for_good: false,
         refused_by_controller: None,
     }
@@ -109,7 +112,7 @@ fuzz_target!(|input: (&str, &str, &str)| {
         original: Ok(Original { method: "GET", target: target.as_bytes(), client: Some(client) }),
         headers: &headers[..],
     };
-    let verdict = FIXTURE.engine.verify(&request, Timestamp::UNIX_EPOCH, Duration::from_secs(1));
+    let verdict = FIXTURE.engine.verify(&request, Timestamp::UNIX_EPOCH, Duration::from_secs(1)).alone();
     let somewhere = [&authorization, &header].into_iter().any(|value| value.contains(&FIXTURE.known))
         || query.contains('%')
         || query.contains(&FIXTURE.known);

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,8 +14,8 @@ use keyturn::core::policy::ObjectName;
 use keyturn::core::rotation::VersionState;
 use keyturn::metrics::Metrics;
 use keyturn::resources::{ApiKey, ProtectedApi};
-use keyturn::transport::AuthPort;
 use keyturn::transport::server::{self, Drain};
+use keyturn::transport::{AuthPort, Outside};
 use keyturn::verify::engine::Engine;
 use keyturn::verify::gate::{Gate, Watched};
 use keyturn::verify::index::{Index, KeyRecord, KeyVersion};
@@ -38,12 +39,14 @@ impl Verifier {
     pub(super) async fn start_in_mode(mode: &str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        let port = AuthPort::new(Arc::new(Metrics::new()), Arc::new(OnceLock::from(engine(mode))));
+        let engine = Arc::new(OnceLock::from(engine(mode)));
+        let port = Arc::new(AuthPort::new(Arc::new(Metrics::new()), engine, Outside::default()));
         let judged = Arc::new(AtomicUsize::new(0));
         let (drain, counter) = (Drain::default(), Arc::clone(&judged));
-        let answer = move |parts: &http::request::Parts| {
+        let answer = move |parts: http::request::Parts| {
             counter.fetch_add(1, Ordering::Relaxed);
-            port.answer(parts)
+            let port = Arc::clone(&port);
+            async move { port.answer(&parts).await }
         };
         let server = tokio::spawn(server::serve(listener, answer, drain.clone()));
         Self { address, judged, drain, server }
@@ -83,6 +86,7 @@ pub(super) fn string(name: &str) -> PlainKey {
 
 fn engine(mode: &str) -> Engine {
     let (index, gate) = (Index::default(), Gate::new(Duration::from_hours(1)));
+    index.set_processes(NonZeroU32::MIN);
     index.change_policies(|policies| {
         policies.apis.insert(ObjectName::new("speech", "transcripts"), Ok(Arc::new(api(mode))));
     });
@@ -138,6 +142,7 @@ fn record(name: &str, spec: &Value) -> KeyRecord {
         key: Ok(key),
         id: Some(format!("key_{name}")),
         versions: vec![KeyVersion { number: 1, digest, state: VersionState::Current, not_after: None }],
+        usage: None,
         revoked_for_good: false,
         refused_by_controller: None,
     }

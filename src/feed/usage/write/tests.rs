@@ -52,6 +52,7 @@ impl Verifier {
             key: Ok(key),
             id: None,
             versions: vec![KeyVersion { number: 1, digest, state: VersionState::Current, not_after: None }],
+            usage: None,
             revoked_for_good: false,
             refused_by_controller: None,
         });
@@ -72,7 +73,8 @@ impl Verifier {
             original: Ok(original),
             headers: &headers[..],
         };
-        let verdict = self.engine.verify(&request, Timestamp::from_second(1_000).unwrap(), Duration::from_secs(1));
+        let verdict =
+            self.engine.verify(&request, Timestamp::from_second(1_000).unwrap(), Duration::from_secs(1)).alone();
         assert_eq!(verdict.denial, None);
     }
 

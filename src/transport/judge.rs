@@ -1,0 +1,73 @@
+//! Brings the engine's judgement to a verdict: has it supplied with what it lacks, and asks for limits that are
+//! counted elsewhere. Neither is waited for beyond what a caller bears.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant as Deadline, timeout_at};
+use tracing::debug;
+
+use super::answer::Instant;
+use crate::telemetry::chain;
+use crate::verify::engine::{Engine, Judgement, Verdict};
+use crate::verify::request::{Headers, Request};
+use crate::verify::spender::Supplier;
+use crate::verify::store::{LimitStore, OnStoreError};
+
+/// How long a request waits for quotas and credits to be handed out.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// What the engine does not have in memory.
+#[derive(Clone, Default)]
+pub struct Outside {
+    /// `None`: no more can be had of any quota or credits.
+    pub supplier: Option<Arc<dyn Supplier>>,
+    /// `None`: limits are counted in memory.
+    pub store: Option<Store>,
+}
+
+/// Where limits are counted, and what to do without an answer from there.
+#[derive(Clone)]
+pub struct Store {
+    pub limits: Arc<dyn LimitStore>,
+    pub on_error: OnStoreError,
+}
+
+impl Outside {
+    /// Judges a request, by as many attempts as it takes in the time that there is.
+    pub(super) async fn judge<H>(
+        &self,
+        engine: &Engine,
+        request: &Request<'_, H>,
+        clock: &(impl Fn() -> Instant + Sync),
+    ) -> Verdict
+    where
+        H: Headers + Sync + ?Sized,
+    {
+        let mut deadline = None;
+        loop {
+            let at = clock();
+            match engine.verify(request, at.now, at.since_boot) {
+                Judgement::Short(case, shortage) => {
+                    let deadline = *deadline.get_or_insert_with(|| Deadline::now() + PATIENCE);
+                    let Some(supplier) = &self.supplier else { return case.unavailable() };
+                    if timeout_at(deadline, supplier.supply(shortage)).await != Ok(true) {
+                        return case.unavailable();
+                    }
+                }
+                Judgement::Elsewhere(case, inquiry) => {
+                    let Some(Store { limits, on_error }) = &self.store else {
+                        return inquiry.finish(case, Err(OnStoreError::Deny));
+                    };
+                    let answer = limits.charge(inquiry.request()).await;
+                    let answer = answer.map_err(|error| {
+                        debug!(error = chain(&error), "rate limits are not counted by their store");
+                        *on_error
+                    });
+                    return inquiry.finish(case, answer);
+                }
+                Judgement::Final(verdict) => return verdict,
+            }
+        }
+    }
+}

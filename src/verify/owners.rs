@@ -1,0 +1,92 @@
+//! What the keys of one owner use up together.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::RandomState;
+
+use super::account::Account;
+use super::allowance::{Allowance, Own, Shadow};
+use crate::core::owner::{Owner, OwnerDirectory};
+use crate::core::policy::ObjectName;
+
+/// Everything that is counted for one owner. It outlives every edit of the ApiKeyOwner.
+#[derive(Debug)]
+pub(super) struct OwnerAccount {
+    /// The ApiKeyOwner.
+    pub(super) object: ObjectName,
+    /// Its uid.
+    pub(super) uid: Arc<str>,
+    account: Mutex<Account>,
+}
+
+impl OwnerAccount {
+    /// Nobody else reads or changes it meanwhile. Whoever holds counters of a key as well has opened those before.
+    pub(super) fn open(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an owner's allowance is for one of its keys.
+#[derive(Clone, Debug)]
+pub(super) struct OwnerShare {
+    pub(super) account: Arc<OwnerAccount>,
+    pub(super) allowance: Arc<Allowance>,
+    /// Uid of the owner's ApiKeyUsage, once there is one.
+    pub(super) usage: Option<Arc<str>>,
+    pub(super) shadow: Shadow,
+}
+
+impl PartialEq for OwnerShare {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.account, &other.account)
+            && Arc::ptr_eq(&self.allowance, &other.allowance)
+            && self.usage == other.usage
+            && self.shadow == other.shadow
+    }
+}
+
+/// The accounts of all owners that keys share something of, by the ApiKeyOwner's uid.
+#[derive(Debug, Default)]
+pub(super) struct OwnerAccounts(HashMap<Arc<str>, Known, RandomState>);
+
+#[derive(Debug)]
+struct Known {
+    account: Arc<OwnerAccount>,
+    /// What it is at the moment: one instance for all keys, so that the account sees at a glance that nothing has changed.
+    allowance: Arc<Allowance>,
+}
+
+impl OwnerAccounts {
+    /// What a key shares of its owner; `None` if there is nothing to be shared.
+    pub(super) fn share(&mut self, own: &Own<'_>, owner: &Owner) -> Option<OwnerShare> {
+        let allowance = Allowance::of_owner(owner);
+        if allowance.is_empty() {
+            return None;
+        }
+        let known = self.0.entry(Arc::clone(&owner.uid)).or_insert_with(|| Known::new(owner, &allowance));
+        if *known.allowance != allowance {
+            known.allowance = Arc::new(allowance);
+        }
+        Some(OwnerShare {
+            account: Arc::clone(&known.account),
+            allowance: Arc::clone(&known.allowance),
+            usage: owner.usage.clone(),
+            shadow: Shadow::of(own, owner),
+        })
+    }
+
+    /// Forgets the accounts of ApiKeyOwners that are gone.
+    pub(super) fn forget_gone(&mut self, owners: &OwnerDirectory) {
+        self.0.retain(|uid, known| owners.knows(&known.account.object, uid));
+    }
+}
+
+impl Known {
+    fn new(owner: &Owner, allowance: &Allowance) -> Self {
+        let allowance = Arc::new(allowance.clone());
+        let account = Mutex::new(Account::new(Arc::clone(&allowance)));
+        let account = OwnerAccount { object: owner.object.clone(), uid: Arc::clone(&owner.uid), account };
+        Self { account: Arc::new(account), allowance }
+    }
+}
