@@ -41,10 +41,13 @@ pub(super) fn take(context: &Context, observed: &mut Observed, now: Timestamp) {
     observed.limit_reached = None;
     let Ok(key) = &observed.key else { return };
     let acceptance = observed.judged().as_ref();
-    let has_one = || context.places.has(key) || keeps_its_place(&observed.object);
+    let minted = observed.record.versions.iter().next().is_some();
+    let has_one = context.places.has(key);
     match (is_over(key, &observed.record, acceptance, now), acceptance) {
         (false, _) if key.owner.is_none() => context.places.leave(&key.name),
-        (false, _) if is_minted(&observed.record) && has_one() => context.places.keep(key),
+        (false, Ok(_)) if has_one || keeps_its_place(&observed.object) => context.places.keep(key),
+        // What it would expire by, and so whether it still has a place, is known only of a key that is accepted.
+        (false, Err(_)) if has_one && minted => context.places.keep(key),
         (false, Ok(accepted)) => {
             if let (false, Some(owner)) = (context.places.ask(key), &key.owner) {
                 observed.limit_reached = Some(Err(limit_reached(owner, accepted)));
@@ -52,10 +55,6 @@ pub(super) fn take(context: &Context, observed: &mut Observed, now: Timestamp) {
         }
         (true, _) | (false, Err(_)) => context.places.leave(&key.name),
     }
-}
-
-fn is_minted(record: &Record) -> bool {
-    record.versions.iter().next().is_some()
 }
 
 /// Whether the key is revoked or has expired.

@@ -34,8 +34,12 @@ async fn every_sample_applies_and_can_be_honoured() {
     let roles: ObjectList<ApiKeyRole> = list(&namespace).await;
     assert!(roles.items.iter().all(|role| role.parse().is_ok()) && !roles.items.is_empty());
     let owners: ObjectList<ApiKeyOwner> = list(&namespace).await;
-    assert!(owners.items.iter().all(|owner| owner.claim().owner.is_ok()) && !owners.items.is_empty());
+    let tiers_and_keys =
+        owners.items.iter().map(|owner| owner.claim().owner.map(|it| (it.tier.clone(), it.max_active_keys)));
+    assert_eq!(tiers_and_keys.collect::<Vec<_>>(), [Ok((Some("basic".into()), Some(20)))]);
     let tiers: ObjectList<ApiKeyTier> = list(&namespace).await;
+    let keys = tiers.items.iter().filter_map(|tier| tier.parse().unwrap().max_active_keys_per_owner);
+    assert_eq!(keys.collect::<Vec<_>>(), [3], "of the free tier");
     let limits: Vec<_> = tiers
         .items
         .iter()
