@@ -6,8 +6,8 @@
 //!             /    \
 //!      resources    verify            custom resources, parsed into core once | digest -> verdict, in memory
 //!       /     \     /    \
-//! controller   feed       transport   reconciles, writes | watches fill the index | proxies ask over HTTP
-//!        \       |       /
+//! controller   feed   store   transport   reconciles, writes | fills the index | shared counters | proxies ask
+//!        \       |     /     /
 //!              cli                    composes the processes
 //! ```
 //!
@@ -22,6 +22,7 @@ pub mod feed;
 pub mod metrics;
 pub mod resources;
 pub mod seal;
+pub mod store;
 pub mod telemetry;
 pub mod transport;
 pub mod verify;

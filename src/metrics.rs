@@ -1,5 +1,7 @@
 //! What a process counts and measures, in the text format of OpenMetrics 1.0.
 
+mod store;
+
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+pub use store::{StoreMetrics, StoreOutcome};
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -34,6 +38,7 @@ pub struct Metrics {
     usage_writes: Family<UsageLabels, Counter>,
     usage_backlog: Gauge,
     usage_age: Gauge<f64, std::sync::atomic::AtomicU64>,
+    store: StoreMetrics,
 }
 
 /// Namespace and name of an API that exists. The label takes its values from custom resources only, so no
@@ -141,6 +146,7 @@ impl Metrics {
         let usage_age = Gauge::default();
         let help = "For how long the oldest usage has not been written";
         registry.register_with_unit("usage_age", help, Unit::Seconds, usage_age.clone());
+        let store = StoreMetrics::register(&mut registry);
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", version);
         Self {
@@ -160,7 +166,14 @@ impl Metrics {
             usage_writes,
             usage_backlog,
             usage_age,
+            store,
         }
+    }
+
+    /// Those of the store of rate limits.
+    #[must_use]
+    pub fn store(&self) -> &StoreMetrics {
+        &self.store
     }
 
     /// Counts one verdict. `code` is `ALLOWED` or the code of a denial.
@@ -266,6 +279,8 @@ mod tests {
         metrics.set_pepper_keys("p1", 3);
         metrics.audited("Revoked");
         metrics.audit_failed();
+        metrics.store().answered(StoreOutcome::TimedOut, Duration::from_millis(100));
+        metrics.store().set(3, true);
         metrics.set_watch_age("ApiKey", Duration::from_millis(1500));
         let text = metrics.encode().unwrap();
         for line in [
@@ -280,6 +295,10 @@ mod tests {
             r#"keyturn_usage_writes_total{outcome="GivenUp"} 1"#,
             r#"keyturn_expiring_keys{api="speech/transcripts"} 2"#,
             r#"keyturn_old_versions_in_use{api="speech/transcripts"} 1"#,
+            r#"keyturn_store_requests_total{outcome="TimedOut"} 1"#,
+            "keyturn_store_duration_seconds_count 1",
+            "keyturn_store_waiting 3",
+            "keyturn_store_connected 1",
             "keyturn_usage_backlog 3",
             "keyturn_usage_age_seconds 2.5",
             r#"keyturn_pepper_keys{pepper="p1"} 3"#,

@@ -22,7 +22,7 @@ esac
 
 servers=(etcd kube-apiserver kube-controller-manager)
 [ "${CLUSTER:-}" != existing ] || servers=()
-bin=$("$root/tests/tools/install.sh" "${servers[@]}" etcdutl kubectl nginx wrk)
+bin=$("$root/tests/tools/install.sh" "${servers[@]}" etcdutl kubectl nginx wrk redis-server)
 export PATH="$bin:$PATH"
 
 # Custom resources come before the controller manager: its garbage collector learns of kinds that arrive

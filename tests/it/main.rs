@@ -15,6 +15,7 @@ mod nginx;
 mod rbac;
 mod resource_access;
 mod resources;
+mod store;
 mod support;
 mod tenancy;
 mod usage;

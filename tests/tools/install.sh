@@ -9,7 +9,7 @@
 #   etcd, etcdutl                       Go modules, built here       25 s, 10 s
 #   kube-apiserver                      Go modules, built here      280 s
 #   kube-controller-manager, kubectl    Go modules, built here       75 s, 20 s
-#   nginx, wrk                          Debian packages, unpacked     5 s
+#   nginx, wrk, redis-server            Debian packages, unpacked     5 s, 5 s, 40 s
 #   cargo-deny                          the Rust registry, built    240 s
 #   cargo-fuzz (only where named)       the Rust registry, built     60 s
 #
@@ -22,9 +22,10 @@ KUBERNETES=1.36.3   # with kubernetes/go.mod
 ETCD=3.7.3          # with etcd/go.mod
 NGINX=1.22          # Debian 12; the first two numbers decide which directives exist
 WRK=4.1             # Debian 12
+REDIS=7.0           # Debian 12; speaks the protocol that Valkey does
 CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
-all=(etcd etcdutl kube-apiserver kube-controller-manager kubectl nginx wrk cargo-deny)
+all=(etcd etcdutl kube-apiserver kube-controller-manager kubectl nginx wrk redis-server cargo-deny)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "install.sh: $*"; exit 1; }
@@ -62,6 +63,7 @@ pin() { # pin TOOL
     etcdutl) echo "etcdutl version: $ETCD*" ;;
     nginx) echo "nginx version: nginx/$NGINX.*" ;;
     wrk) echo "wrk *$WRK*" ;;
+    redis-server) echo "Redis server v=$REDIS.*" ;;
     cargo-deny) echo "cargo-deny $CARGO_DENY" ;;
     cargo-fuzz) echo "cargo-fuzz $CARGO_FUZZ" ;;
     *) die "unknown tool '$1'; known: ${all[*]}" ;;
@@ -167,6 +169,8 @@ install() { # install TOOL
     etcdutl) go_build etcd go.etcd.io/etcd/etcdutl/v3 etcdutl ;;
     nginx) debian nginx usr/sbin/nginx nginx ;;
     wrk) debian wrk usr/bin/wrk wrk ;;
+    # In redis-server there is only a link to it: which program it is, it goes by its name.
+    redis-server) debian redis-tools usr/bin/redis-check-rdb redis-server ;;
     cargo-deny) cargo_install cargo-deny "$CARGO_DENY" ;;
     cargo-fuzz) cargo_install cargo-fuzz "$CARGO_FUZZ" ;;
   esac

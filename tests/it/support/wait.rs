@@ -11,14 +11,19 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// # Panics
 /// After 60 seconds, with `what` was waited for and what was seen last.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut seen = "nothing yet".to_owned();
-    loop {
-        match tokio::time::timeout_at(deadline, look()).await {
-            Ok(Ok(value)) => return value,
-            Ok(Err(instead)) => seen = instead,
-            Err(elapsed) => panic!("{what}: {elapsed} after {PATIENCE:?}; last seen: {seen}"),
+    let looked = async {
+        loop {
+            match look().await {
+                Ok(value) => return value,
+                Err(instead) => seen = instead,
+            }
+            // Also gives way to the deadline, where looking never waits for anything.
+            tokio::time::sleep(INTERVAL).await;
         }
-        tokio::time::sleep(INTERVAL).await;
+    };
+    match tokio::time::timeout(PATIENCE, looked).await {
+        Ok(value) => value,
+        Err(elapsed) => panic!("{what}: {elapsed} after {PATIENCE:?}; last seen: {seen}"),
     }
 }
