@@ -1,6 +1,7 @@
 //! The command line, and how the parts make a process.
 
 mod controller;
+mod counting;
 mod crds;
 mod health;
 mod options;
@@ -50,6 +51,8 @@ pub enum Error {
     Serve(&'static str, #[source] io::Error),
     #[error("feeding the engine")]
     Feed(#[source] tokio::task::JoinError),
+    #[error("counting rate limits as the options say")]
+    Counting(#[source] counting::CountingError),
     #[error("opening --audit-file {}", .0.display())]
     AuditFile(PathBuf, #[source] io::Error),
     #[error("reconciling")]
@@ -119,7 +122,8 @@ async fn all(common: Common, leading: options::Leading, judging: options::Judgin
     let mut health = verifier.health();
     let (verifying, reconciling) = (health.missing, controller.missing());
     health.missing = Box::new(move || verifying().into_iter().chain(reconciling()).collect());
-    health.remarks = Box::new(controller.remarks());
+    let (verifying, reconciling) = (health.remarks, controller.remarks());
+    health.remarks = Box::new(move || verifying().into_iter().chain(reconciling()).collect());
     let metrics = Arc::clone(&health.metrics);
     let both = async {
         let reconciling = controller.run(client, metrics, common.namespace(), operator_namespace, shutdown.clone());

@@ -79,6 +79,8 @@ pub struct Options {
     pub max_staleness: Duration,
     /// For how long a key's usage is collected before it is written.
     pub usage_interval: Duration,
+    /// Rate limits are counted outside of this process.
+    pub limits_elsewhere: bool,
     pub metrics: Arc<Metrics>,
 }
 
@@ -224,7 +226,10 @@ impl Feed {
         match news {
             pepper::News::Missing(reason) => *self.no_pepper() = Some(reason),
             pepper::News::Use(peppers) => {
-                let new = || Engine::new(Arc::clone(&self.index), Arc::clone(&self.gate), peppers.clone());
+                let new = || {
+                    let engine = Engine::new(Arc::clone(&self.index), Arc::clone(&self.gate), peppers.clone());
+                    if self.options.limits_elsewhere { engine.with_limits_elsewhere() } else { engine }
+                };
                 self.engine.get_or_init(new).set_peppers(peppers.clone());
                 *self.no_pepper() = None;
             }

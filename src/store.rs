@@ -138,6 +138,7 @@ impl Store {
                 _ if redirects == MOST_REDIRECTS => return Err(failure),
                 Failure::Moved(to) => (self.topology.redirected(&server, to).ok_or(failure)?, false),
                 Failure::Ask(to) => (self.topology.redirected(&server, to).ok_or(failure)?, true),
+                Failure::Refused(error) if !error.is_cluster_error() => return Err(failure),
                 Failure::TimedOut => return Err(failure),
                 Failure::Disconnected | Failure::Refused(_) => {
                     self.topology.look_again();

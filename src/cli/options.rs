@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::counting::Counting;
 use crate::core::duration;
 use crate::core::enforced::cadence::LEAST_MAX_STALENESS;
 use crate::telemetry::LogFormat;
@@ -156,6 +157,8 @@ pub(super) struct Judging {
     /// For how long to keep serving after SIGTERM, until no proxy sends requests here any more.
     #[arg(long, env = "KEYTURN_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     pub(super) drain_delay: Duration,
+    #[command(flatten)]
+    pub(super) counting: Counting,
 }
 
 /// Options of the log on standard error.

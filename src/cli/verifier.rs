@@ -9,6 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::counting::Store;
 use super::options::Judging;
 use super::{Error, listen};
 use crate::clock::since_boot;
@@ -16,13 +17,15 @@ use crate::feed::{Feed, Options, ServerClock};
 use crate::metrics::Metrics;
 use crate::transport::health::Health;
 use crate::transport::server::{self, Drain};
-use crate::transport::{AuthPort, Outside};
+use crate::transport::{self, AuthPort, Outside};
 use crate::verify::gate::Watched;
 
 /// A verifier that listens already and answers 503 until it is fed.
 pub(super) struct Verifier {
     server_clock: ServerClock,
     feed: Arc<Feed>,
+    /// `None`: rate limits are counted in memory.
+    store: Option<Store>,
     metrics: Arc<Metrics>,
     listener: TcpListener,
     drain: Drain,
@@ -40,6 +43,7 @@ impl Verifier {
     ) -> Result<Self, Error> {
         let process = super::process_name();
         let metrics = Arc::new(Metrics::new());
+        let store = judging.counting.store(Arc::clone(&metrics)).await.map_err(Error::Counting)?;
         let options = Options {
             client,
             namespace,
@@ -47,6 +51,7 @@ impl Verifier {
             process,
             max_staleness: judging.max_staleness,
             usage_interval: judging.usage_interval,
+            limits_elsewhere: store.is_some(),
             metrics: Arc::clone(&metrics),
         };
         let listener = listen(judging.auth_listen).await?;
@@ -54,6 +59,7 @@ impl Verifier {
         Ok(Self {
             server_clock,
             feed: Arc::new(Feed::new(options)),
+            store,
             metrics,
             listener,
             drain: Drain::default(),
@@ -76,17 +82,27 @@ impl Verifier {
         };
         let feed = Arc::clone(&self.feed);
         let clock = self.server_clock.clone();
+        let store = self.store.clone();
         let measure = move |metrics: &Metrics| {
             metrics.set_keys(feed.index().len());
             clock.certain_skew().into_iter().for_each(|ahead| metrics.set_clock_skew(ahead.as_secs_f64()));
             let now = since_boot();
             let ages = Watched::ALL.into_iter().filter_map(|kind| Some((kind.as_str(), feed.gate().age(kind, now)?)));
             ages.for_each(|(kind, age)| metrics.set_watch_age(kind, age));
+            if let Some(Store { shared, .. }) = &store {
+                metrics.store().set(shared.waiting(), shared.trouble().is_none());
+            }
+        };
+        // No reason to be out of service: all processes would be at once.
+        let store = self.store.clone();
+        let remarks = move || {
+            let trouble = store.iter().filter_map(|store| store.shared.trouble());
+            trouble.map(|trouble| format!("rate limits: {trouble}")).collect()
         };
         Health {
             metrics: Arc::clone(&self.metrics),
             missing: Box::new(missing),
-            remarks: Box::new(Vec::new),
+            remarks: Box::new(remarks),
             measure: Box::new(measure),
         }
     }
@@ -99,7 +115,9 @@ impl Verifier {
         let feed = Arc::clone(&self.feed);
         // A task of its own: reading a long list must not keep anybody waiting.
         let mut feeding = tokio::spawn(async move { feed.run(stop).await });
-        let port = Arc::new(AuthPort::new(self.metrics, self.feed.engine(), Outside::default()));
+        let store = self.store.map(|Store { shared, on_error }| transport::Store { limits: shared, on_error });
+        let outside = Outside { store, ..Outside::default() };
+        let port = Arc::new(AuthPort::new(self.metrics, self.feed.engine(), outside));
         let leaving = async {
             shutdown.cancelled().await;
             self.drain.leaving.cancel();

@@ -11,8 +11,11 @@ use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, RedisError,
     TlsCertificates,
 };
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::script;
 use super::settings::{ServerUrl, Settings};
@@ -27,7 +30,9 @@ pub enum ConnectError {
     File(PathBuf, #[source] io::Error),
     #[error("reading {}: it is no text", .0.display())]
     Text(PathBuf),
-    #[error("reading {}: it is no certificate in PEM", .0.display())]
+    #[error("reading {}: there is no certificate in PEM in it", .0.display())]
+    NoCertificate(PathBuf),
+    #[error("reading {}: a certificate in it is none", .0.display())]
     Certificate(PathBuf, #[source] RedisError),
     #[error("connecting")]
     Connect(#[source] RedisError),
@@ -82,7 +87,12 @@ impl Connector {
         let info = info.set_redis_settings(login).set_tcp_settings(TcpSettings::default().set_nodelay(true));
         match ca_file {
             Some(file) if url.tls => {
-                let root_cert = Some(read(file).await?);
+                let pem = read(file).await?;
+                // It would be taken for authorities of which there are none.
+                if CertificateDer::pem_slice_iter(&pem).next().is_none() {
+                    return Err(ConnectError::NoCertificate(file.clone()));
+                }
+                let root_cert = Some(pem);
                 let certificates = TlsCertificates { client_tls: None, root_cert };
                 Client::build_with_tls(info, certificates)
                     .map_err(|error| ConnectError::Certificate(file.clone(), error))
@@ -108,12 +118,10 @@ impl Settings {
 
 async fn password(file: &Path) -> Result<SecretString, ConnectError> {
     let text = String::from_utf8(read(file).await?).map_err(|error| {
-        let mut bytes = error.into_bytes();
-        zeroize::Zeroize::zeroize(&mut bytes);
+        error.into_bytes().zeroize();
         ConnectError::Text(file.to_owned())
     })?;
-    let text = zeroize::Zeroizing::new(text);
-    Ok(SecretString::from(text.trim()))
+    Ok(SecretString::from(Zeroizing::new(text).trim()))
 }
 
 async fn read(file: &Path) -> Result<Vec<u8>, ConnectError> {

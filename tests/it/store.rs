@@ -5,6 +5,7 @@ mod arithmetic;
 mod cluster;
 mod failures;
 mod login;
+mod processes;
 mod shared;
 
 use std::sync::Arc;

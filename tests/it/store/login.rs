@@ -77,6 +77,8 @@ async fn files_that_are_missing_or_wrong_are_told_before_anything_starts() {
     let bytes = scratch("bytes");
     std::fs::write(&bytes, [0xff]).unwrap();
     assert!(matches!(with_password(&bytes).check().await, Err(ConnectError::Text(file)) if file == bytes));
+    let none = file("there is none");
+    assert!(matches!(with_ca(&none).check().await, Err(ConnectError::NoCertificate(file)) if file == none));
     let broken = file("-----BEGIN CERTIFICATE-----\nbm9uZQ==\n-----END CERTIFICATE-----\n");
     assert!(matches!(with_ca(&broken).check().await, Err(ConnectError::Certificate(file, _)) if file == broken));
     assert!(settings(&urls).check().await.is_ok());
