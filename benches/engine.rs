@@ -141,7 +141,6 @@ fn record(at: usize, digest: Digest) -> KeyRecord {
         secret_name: Arc::clone(&name.name),
         delivery: Delivery::Retain,
         source: None,
-        not_yet_supported: vec![],
     };
     let version = KeyVersion { number: 1, digest, state: VersionState::Current, not_after: None };
     KeyRecord {

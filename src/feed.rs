@@ -13,7 +13,8 @@
 //!                                              Lease ──► controller
 //! ```
 //!
-//! Beside it, [`usage`] writes what keys were used for into their ApiKeyUsages.
+//! Beside it, [`usage`] writes what keys were used for into their ApiKeyUsages, and [`reservations`] has quotas and credits
+//! handed out from there.
 //!
 //! All of the above happens under one Lease. When that or the permit is lost, nothing is answered any more, the Lease is
 //! released, and everything begins anew under another one.
@@ -23,11 +24,14 @@ mod backoff;
 mod check;
 mod convert;
 mod date;
+#[cfg(test)]
+mod fixtures;
 mod lease;
 mod living;
 mod pepper;
 mod permit;
 mod progress;
+mod reservations;
 mod stored;
 mod usage;
 mod watch;
@@ -53,11 +57,13 @@ use crate::telemetry::chain;
 use crate::verify::engine::Engine;
 use crate::verify::gate::{Gate, Watched};
 use crate::verify::index::Index;
+use crate::verify::spender::Supplier;
 
 use apply::{Applier, Update};
 use lease::{Claim, Holder};
 use pepper::Keeper;
 use permit::Held;
+use reservations::Reservations;
 use watch::{Follower, Report};
 
 pub use date::ServerClock;
@@ -103,6 +109,7 @@ pub struct Feed {
     engine: Arc<OnceLock<Engine>>,
     no_pepper: Mutex<Option<String>>,
     held: channel::Sender<bool>,
+    reservations: Reservations,
 }
 
 impl Feed {
@@ -111,8 +118,11 @@ impl Feed {
         let gate = Gate::new(options.max_staleness);
         // Keys of the only namespace can belong to no other's API.
         let gate = if options.namespace.is_some() { gate.without(Watched::Namespaces) } else { gate };
+        let index = Arc::<Index>::default();
+        let (client, metrics) = (options.client.clone(), Arc::clone(&options.metrics));
         Self {
-            index: Arc::default(),
+            reservations: Reservations::new(client, Arc::clone(&index), metrics),
+            index,
             gate: Arc::new(gate),
             options,
             engine: Arc::default(),
@@ -125,6 +135,12 @@ impl Feed {
     #[must_use]
     pub fn engine(&self) -> Arc<OnceLock<Engine>> {
         Arc::clone(&self.engine)
+    }
+
+    /// Whom requests that are short of quotas or credits wait for.
+    #[must_use]
+    pub fn supplier(&self) -> Arc<dyn Supplier> {
+        Arc::new(self.reservations.clone())
     }
 
     /// What the engine judges by.
@@ -168,7 +184,8 @@ impl Feed {
         let peppers = Keeper::new(secrets, self.options.max_staleness, tell);
         // Boxed: a watch with its buffers is much to carry on the stack.
         let keeping = Box::pin(stop.run_until_cancelled(peppers.keep()));
-        tokio::join!(keeping, self.keep_feeding(&peppers, &stop), self.write_usage(&stop));
+        let reserving = self.reservations.run(&stop);
+        tokio::join!(keeping, self.keep_feeding(&peppers, &stop), self.write_usage(&stop), reserving);
     }
 
     /// Under whatever Lease it was counted.

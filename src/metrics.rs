@@ -1,5 +1,6 @@
 //! What a process counts and measures, in the text format of OpenMetrics 1.0.
 
+pub mod reservations;
 mod store;
 
 use std::fmt::{self, Write as _};
@@ -13,6 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use reservations::Reservations;
 
 pub use store::{StoreMetrics, StoreOutcome};
 
@@ -39,6 +42,8 @@ pub struct Metrics {
     usage_backlog: Gauge,
     usage_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     store: StoreMetrics,
+    /// Of quotas and credits.
+    pub reservations: Reservations,
 }
 
 /// Namespace and name of an API that exists. The label takes its values from custom resources only, so no
@@ -147,6 +152,7 @@ impl Metrics {
         let help = "For how long the oldest usage has not been written";
         registry.register_with_unit("usage_age", help, Unit::Seconds, usage_age.clone());
         let store = StoreMetrics::register(&mut registry);
+        let reservations = Reservations::register(&mut registry);
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", version);
         Self {
@@ -167,6 +173,7 @@ impl Metrics {
             usage_backlog,
             usage_age,
             store,
+            reservations,
         }
     }
 
@@ -261,6 +268,7 @@ impl Default for Metrics {
 
 #[cfg(test)]
 mod tests {
+    use super::reservations::{Purpose, Reservation};
     use super::*;
 
     #[test]
@@ -276,6 +284,9 @@ mod tests {
         metrics.set_notices(ApiLabel(Some(("speech".into(), "transcripts".into()))), 2, 1);
         metrics.usage_write(UsageWrite::GivenUp);
         metrics.set_usage_backlog(3, Duration::from_millis(2500));
+        metrics.reservations.attempt(Purpose::GiveBack, Reservation::Written);
+        metrics.reservations.lost(5);
+        metrics.reservations.set_waiting(2);
         metrics.set_pepper_keys("p1", 3);
         metrics.audited("Revoked");
         metrics.audit_failed();
@@ -301,6 +312,9 @@ mod tests {
             "keyturn_store_connected 1",
             "keyturn_usage_backlog 3",
             "keyturn_usage_age_seconds 2.5",
+            r#"keyturn_reservations_total{purpose="GiveBack",outcome="Written"} 1"#,
+            "keyturn_reservations_lost_total 5",
+            "keyturn_reservations_waiting 2",
             r#"keyturn_pepper_keys{pepper="p1"} 3"#,
             r#"keyturn_audit_lines_total{action="Revoked"} 1"#,
             "keyturn_audit_failures_total 1",

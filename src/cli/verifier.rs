@@ -116,7 +116,7 @@ impl Verifier {
         // A task of its own: reading a long list must not keep anybody waiting.
         let mut feeding = tokio::spawn(async move { feed.run(stop).await });
         let store = self.store.map(|Store { shared, on_error }| transport::Store { limits: shared, on_error });
-        let outside = Outside { store, ..Outside::default() };
+        let outside = Outside { supplier: Some(self.feed.supplier()), store };
         let port = Arc::new(AuthPort::new(self.metrics, self.feed.engine(), outside));
         let leaving = async {
             shutdown.cancelled().await;

@@ -128,7 +128,6 @@ pub struct Claim<'a> {
     pub owner: Option<&'a Arc<str>>,
     /// The key's namespace. `None`: it is the API's own, and nothing has to be granted.
     pub foreign: Option<&'a Arc<str>>,
-    pub not_yet_supported: &'a [&'static str],
 }
 
 impl<'a> From<&'a Key> for Claim<'a> {
@@ -140,7 +139,6 @@ impl<'a> From<&'a Key> for Claim<'a> {
             roles: &key.roles,
             owner: key.owner.as_ref(),
             foreign: (key.api.namespace != key.name.namespace).then_some(&key.name.namespace),
-            not_yet_supported: &key.not_yet_supported,
         }
     }
 }
@@ -200,9 +198,6 @@ pub fn accept(key: &Key, policies: &Policies) -> Result<Accepted, Rejection> {
 /// # Errors
 /// The first thing that is wrong.
 pub fn entitle(claim: Claim<'_>, policies: &Policies) -> Result<Entitlement, Rejection> {
-    if !claim.not_yet_supported.is_empty() {
-        return Err(Rejection::not_yet_supported(claim.not_yet_supported));
-    }
     let api = api_of(claim, policies)?;
     let owner = match claim.foreign {
         Some(namespace) => foreign::admit(namespace, &claim, &api, policies)?,
@@ -371,11 +366,6 @@ mod tests {
         let broken_api = Some(Err(Rejection::new(Reason::InvalidQuery, "byte 3")));
         let defaulting = policies(Some(api(|api| api.default_tier = Some("gold".into()))));
         for (key, policies, expected) in [
-            (
-                key(|key| key.not_yet_supported = vec!["spec.credits", "spec.quotas"]),
-                policies(None),
-                "NotYetSupported: spec.credits, spec.quotas cannot be honoured by this version of Keyturn yet; remove it",
-            ),
             (
                 key(|_| {}),
                 policies(None),

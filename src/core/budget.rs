@@ -15,7 +15,7 @@ pub struct Quota {
 }
 
 /// A calendar period in UTC.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Period {
     Day,
     Month,

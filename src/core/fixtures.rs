@@ -40,7 +40,6 @@ pub(crate) fn key() -> Key {
         secret_name: "ci".into(),
         delivery: Delivery::Retain,
         source: None,
-        not_yet_supported: vec![],
     }
 }
 

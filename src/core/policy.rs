@@ -84,8 +84,6 @@ pub struct Key {
     pub delivery: Delivery,
     /// An existing key to take over instead of minting one.
     pub source: Option<Source>,
-    /// Fields in use that this version of Keyturn does not act on yet, such as `spec.credits`.
-    pub not_yet_supported: Vec<&'static str>,
 }
 
 /// How the strings of a key reach whoever uses them.

@@ -107,7 +107,6 @@ impl ApiKeyOwner {
 
     fn parse(&self) -> Result<Owner, Rejection> {
         let spec = &self.spec;
-        parse::refuse_unsupported(&[("spec.quotas", !spec.quotas.is_empty())])?;
         Ok(Owner {
             object: parse::object_name(&self.metadata)?,
             uid: self.metadata.uid.as_deref().unwrap_or_default().into(),
@@ -152,13 +151,6 @@ mod tests {
         }))
         .unwrap();
         owner.claim()
-    }
-
-    #[test]
-    fn refuses_each_field_that_is_not_acted_on_yet_and_still_claims_its_external_id() {
-        let quotas = json!([{"name": "q", "limit": 1, "period": "Day"}]);
-        let claim = claim(json!({"externalId": "a", "quotas": quotas}));
-        assert_eq!((&*claim.external_id, claim.owner), ("a", Err(Rejection::not_yet_supported(&["spec.quotas"]))));
     }
 
     #[test]

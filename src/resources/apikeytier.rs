@@ -66,10 +66,9 @@ impl ApiKeyTier {
     /// What the tier comes to.
     ///
     /// # Errors
-    /// A field that this version does not act on, or a value that the schema should have refused.
+    /// A value that the schema should have refused.
     pub fn parse(&self) -> Result<policy::Tier, Rejection> {
         let spec = &self.spec;
-        parse::refuse_unsupported(&[("spec.quotas", !spec.quotas.is_empty())])?;
         Ok(policy::Tier {
             name: parse::object_name(&self.metadata)?.name,
             rate_limits: parse::rate_limits("spec.rateLimits", &spec.rate_limits)?,
@@ -101,12 +100,6 @@ mod tests {
         }))
         .unwrap();
         tier.parse()
-    }
-
-    #[test]
-    fn refuses_a_field_that_is_not_acted_on_yet() {
-        let spec = json!({"quotas": [{"name": "daily", "limit": 1, "period": "Day"}]});
-        assert_eq!(parse(&spec), Err(Rejection::not_yet_supported(&["spec.quotas"])));
     }
 
     #[test]

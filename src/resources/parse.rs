@@ -20,13 +20,8 @@ pub(super) fn invalid(field: &str, cause: impl Display) -> Rejection {
 
 /// Refuses fields that are in use and that this version does not act on.
 pub(super) fn refuse_unsupported(fields: &[(&'static str, bool)]) -> Result<(), Rejection> {
-    let used = used(fields);
+    let used: Vec<_> = fields.iter().filter(|(_, used)| *used).map(|(field, _)| *field).collect();
     if used.is_empty() { Ok(()) } else { Err(Rejection::not_yet_supported(&used)) }
-}
-
-/// The names of the fields that are in use.
-pub(super) fn used(fields: &[(&'static str, bool)]) -> Vec<&'static str> {
-    fields.iter().filter(|(_, used)| *used).map(|(field, _)| *field).collect()
 }
 
 pub(super) fn object_name(metadata: &ObjectMeta) -> Result<ObjectName, Rejection> {

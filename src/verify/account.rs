@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::allowance::Allowance;
 use super::limits::Charged;
 use super::purse::Purse;
+use crate::core::ledger::Budget;
 
 /// What was charged to limits, and what is held of budgets.
 #[derive(Debug, Default)]
@@ -42,6 +43,13 @@ impl Account {
             // What was reserved from another one is not known to this one.
             self.purse = Some(Box::new(Purse::new(usage, self.allowance.budgets.len())));
         }
+    }
+
+    /// Where what was reserved of a budget from that ApiKeyUsage (its uid) belongs.
+    pub(super) fn place_of(&mut self, usage: &str, budget: &Budget) -> Option<(usize, &mut Purse)> {
+        let at = self.allowance.budgets.iter().position(|other| other == budget)?;
+        let purse = self.purse.as_deref_mut().filter(|purse| purse.usage() == Some(usage))?;
+        Some((at, purse))
     }
 
     /// What is held for that very allowance.

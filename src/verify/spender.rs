@@ -9,8 +9,10 @@ use smallvec::SmallVec;
 use super::account::Account;
 use super::entry::Entry;
 use super::owners::OwnerAccount;
-use super::purse::{Standing, Want, need};
+use super::purse::{Standing, need};
 use crate::core::ledger::{Budget, Chunk, Refusal};
+
+pub use super::purse::Want;
 
 /// A key or an owner.
 #[derive(Clone, Debug)]
@@ -93,27 +95,29 @@ impl Spender {
         })
     }
 
-    /// Takes what was reserved for `want`, or that there was not so much. What came from another ApiKeyUsage than the
-    /// status names by now, or for a budget that is gone, comes to nothing.
-    pub fn deposit(&self, usage: &str, want: &Want, reserved: Result<Chunk, Refusal>, now: Timestamp) {
-        self.with(|account| {
-            let at = account.allowance().budgets.iter().position(|budget| *budget == want.budget);
-            let purse = account.purse.as_mut().filter(|purse| purse.usage() == Some(usage));
-            if let (Some(at), Some(purse)) = (at, purse) {
+    /// Takes what was reserved for `want`, or that there was not so much. Gives back what came from another ApiKeyUsage
+    /// than the status names by now, or for a budget that is gone.
+    #[must_use]
+    pub fn deposit(&self, usage: &str, want: &Want, reserved: Result<Chunk, Refusal>, now: Timestamp) -> Option<Chunk> {
+        self.with(|account| match account.place_of(usage, &want.budget) {
+            Some((at, purse)) => {
                 purse.deposit(at, want.need, reserved, now);
+                None
             }
-        });
+            None => reserved.ok(),
+        })
     }
 
     /// As [`Spender::deposit`], for the period after this one.
-    pub fn deposit_next(&self, usage: &str, budget: &Budget, chunk: Chunk) {
-        self.with(|account| {
-            let at = account.allowance().budgets.iter().position(|other| other == budget);
-            let purse = account.purse.as_mut().filter(|purse| purse.usage() == Some(usage));
-            if let (Some(at), Some(purse)) = (at, purse) {
+    #[must_use]
+    pub fn deposit_next(&self, usage: &str, budget: &Budget, chunk: Chunk) -> Option<Chunk> {
+        self.with(|account| match account.place_of(usage, budget) {
+            Some((at, purse)) => {
                 purse.deposit_next(at, chunk);
+                None
             }
-        });
+            None => Some(chunk),
+        })
     }
 
     /// Takes out what nobody has spent from since then, and what has lapsed with something left in it.

@@ -29,7 +29,6 @@ pub(super) struct Ask {
     rate_limits: Vec<RateLimit>,
     quotas: Vec<Quota>,
     credits: Option<Credits>,
-    not_yet_supported: Vec<&'static str>,
 }
 
 impl Ask {
@@ -45,7 +44,6 @@ impl Ask {
             rate_limits: key.rate_limits.clone(),
             quotas: key.quotas.clone(),
             credits: key.credits,
-            not_yet_supported: key.not_yet_supported.clone(),
         };
         let owner = key.owner.as_ref().filter(|owner| ask.depends_on(owner, policies)).cloned();
         Self { owner, ..ask }
@@ -118,7 +116,6 @@ fn judge(ask: &Ask, policies: &Policies, owners: &mut OwnerAccounts) -> Judged {
         roles: &ask.roles,
         owner: ask.owner.as_ref(),
         foreign: ask.stranger.as_ref(),
-        not_yet_supported: &ask.not_yet_supported,
     };
     let Entitlement { api, tier, owner, scopes } = acceptance::entitle(claim, policies)?;
     let own = Own {

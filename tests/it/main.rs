@@ -11,6 +11,7 @@ mod delivery;
 mod docs;
 mod enforced;
 mod harness;
+mod ledger;
 mod nginx;
 mod rbac;
 mod resource_access;

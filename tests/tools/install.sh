@@ -10,6 +10,7 @@
 #   kube-apiserver                      Go modules, built here      280 s
 #   kube-controller-manager, kubectl    Go modules, built here       75 s, 20 s
 #   nginx, wrk, redis-server            Debian packages, unpacked     5 s, 5 s, 40 s
+#   libfaketime.so.1                    a Debian package, unpacked    1 s
 #   cargo-deny                          the Rust registry, built    240 s
 #   cargo-fuzz (only where named)       the Rust registry, built     60 s
 #
@@ -25,7 +26,7 @@ WRK=4.1             # Debian 12
 REDIS=7.0           # Debian 12; speaks the protocol that Valkey does
 CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
-all=(etcd etcdutl kube-apiserver kube-controller-manager kubectl nginx wrk redis-server cargo-deny)
+all=(etcd etcdutl kube-apiserver kube-controller-manager kubectl nginx wrk redis-server libfaketime.so.1 cargo-deny)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "install.sh: $*"; exit 1; }
@@ -64,6 +65,7 @@ pin() { # pin TOOL
     nginx) echo "nginx version: nginx/$NGINX.*" ;;
     wrk) echo "wrk *$WRK*" ;;
     redis-server) echo "Redis server v=$REDIS.*" ;;
+    libfaketime.so.1) echo "2001-02-03" ;; # the library has no version to tell: what day programs see through it
     cargo-deny) echo "cargo-deny $CARGO_DENY" ;;
     cargo-fuzz) echo "cargo-fuzz $CARGO_FUZZ" ;;
     *) die "unknown tool '$1'; known: ${all[*]}" ;;
@@ -74,6 +76,7 @@ version() { # version TOOL
     kubectl) "$bin/kubectl" version --client ;;
     etcdutl) "$bin/etcdutl" version ;;
     nginx | wrk) "$bin/$1" -v 2>&1 || true ;;
+    libfaketime.so.1) LD_PRELOAD=$bin/$1 FAKETIME='@2001-02-03 12:00:00' date +%F ;;
     *) "$bin/$1" --version ;;
   esac
 }
@@ -160,6 +163,15 @@ debian() { # debian PACKAGE PATH-IN-PACKAGE TOOL
   rm -rf "$cache/tmp/deb"
 }
 
+# A library that programs are started with.
+debian_library() { # debian_library PACKAGE PATH-BELOW-THE-ARCHITECTURES-FOLDER
+  local root=$cache/tmp/deb/root
+  rm -rf "$root"
+  unpack "$1"
+  command install -m 755 "$root"/usr/lib/*/"$2" "$bin/${2##*/}"
+  rm -rf "$cache/tmp/deb"
+}
+
 install() { # install TOOL
   local minor=${KUBERNETES#*.} stamp=-X\ k8s.io/component-base/version
   stamp="$stamp.gitVersion=v$KUBERNETES $stamp.gitMajor=1 $stamp.gitMinor=${minor%.*}"
@@ -171,6 +183,7 @@ install() { # install TOOL
     wrk) debian wrk usr/bin/wrk wrk ;;
     # In redis-server there is only a link to it: which program it is, it goes by its name.
     redis-server) debian redis-tools usr/bin/redis-check-rdb redis-server ;;
+    libfaketime.so.1) debian_library libfaketime faketime/libfaketime.so.1 ;;
     cargo-deny) cargo_install cargo-deny "$CARGO_DENY" ;;
     cargo-fuzz) cargo_install cargo-fuzz "$CARGO_FUZZ" ;;
   esac

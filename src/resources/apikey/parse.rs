@@ -49,7 +49,6 @@ impl ApiKey {
             secret_name: spec.secret.name.as_deref().map_or_else(|| Arc::clone(&name.name), Into::into),
             delivery: delivery(&spec.secret)?,
             source: source(spec)?,
-            not_yet_supported: not_yet_supported(spec),
             name,
         })
     }
@@ -102,10 +101,6 @@ fn source(spec: &ApiKeySpec) -> Result<Option<Source>, Rejection> {
     }
 }
 
-fn not_yet_supported(spec: &ApiKeySpec) -> Vec<&'static str> {
-    parse::used(&[("spec.quotas", !spec.quotas.is_empty()), ("spec.credits", spec.credits.is_some())])
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -130,29 +125,6 @@ mod tests {
             object["spec"][field] = value;
         }
         serde_json::from_value(object).unwrap()
-    }
-
-    fn unsupported(spec: Value) -> Vec<&'static str> {
-        key(spec).parse().unwrap().not_yet_supported
-    }
-
-    #[test]
-    fn names_each_field_that_is_not_acted_on_yet() {
-        for (spec, field) in [
-            (json!({"quotas": [{"name": "q", "limit": 1, "period": "Day"}]}), "spec.quotas"),
-            (json!({"credits": {"granted": 1}}), "spec.credits"),
-        ] {
-            assert_eq!(unsupported(spec), [field]);
-        }
-        for spec in [
-            json!({}),
-            json!({"apiRef": {"name": "a", "namespace": "speech"}}),
-            json!({"secret": {"name": "s", "key": "k", "previousKey": "p", "labels": {"a": "b"}, "onceTtl": "2h"}}),
-            json!({"secret": {"delivery": "Once", "type": "kubernetes.io/basic-auth", "data": {"username": "x"}}}),
-            json!({"resources": [], "quotas": [], "archived": true, "metadata": {"plan": [null]}}),
-        ] {
-            assert_eq!(unsupported(spec), [""; 0]);
-        }
     }
 
     #[test]

@@ -732,7 +732,7 @@ fn supply(ledger: &mut Ledger, shortage: &Shortage, now: i64) {
     for spender in &shortage.spenders {
         for want in spender.wants(shortage.credits, at(now)) {
             let reserved = ledger.reserve(&want.budget, want.need, 1, at(now));
-            spender.deposit(USAGE, &want, reserved, at(now));
+            assert_eq!(spender.deposit(USAGE, &want, reserved, at(now)), None);
         }
     }
 }
@@ -818,7 +818,8 @@ fn engine_with_store() -> Engine {
     let Judgement::Short(_, shortage) = judge(&engine, 100) else { panic!("nothing is handed out yet") };
     let spender = &shortage.spenders[0];
     let want = spender.wants(0, at(100)).remove(0);
-    spender.deposit(USAGE, &want, ledger.reserve(&want.budget, 2, 1, at(100)), at(100));
+    let reserved = ledger.reserve(&want.budget, 2, 1, at(100));
+    assert_eq!(spender.deposit(USAGE, &want, reserved, at(100)), None);
     engine
 }
 
@@ -834,7 +835,7 @@ fn limits_that_are_counted_elsewhere_refuse_before_quotas_and_charge_nothing_the
         };
         let spender = &shortage.spenders[0];
         let want = spender.wants(0, at(now)).remove(0);
-        spender.deposit(USAGE, &want, Err(Refusal::Exhausted { until: None }), at(now));
+        assert_eq!(spender.deposit(USAGE, &want, Err(Refusal::Exhausted { until: None }), at(now)), None);
         let verdict = answer_of(judge(&engine, now), |request| Ok(store.charge(request, now)));
         (verdict.denial.map(|denial| denial.code), verdict.limit.map(|limit| limit.remaining))
     };

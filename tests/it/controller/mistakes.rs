@@ -14,7 +14,6 @@ async fn what_a_key_refers_to_must_be_there() {
         ("no-api", json!({"apiRef": {"name": "nowhere"}}), "ApiNotFound", "there is no ProtectedApi"),
         ("no-tier", json!({"tier": "gold"}), "TierNotFound", "spec.tier: there is no ApiKeyTier"),
         ("no-role", json!({"roles": ["reader"]}), "RoleNotFound", "spec.roles: there is no ApiKeyRole"),
-        ("later", json!({"credits": {"granted": 5}}), "NotYetSupported", "spec.credits"),
     ] {
         world.create_key(name, spec).await;
         let key = world.key_in_state(name, KeyState::Rejected).await;

@@ -1,6 +1,7 @@
 //! The program under test, as processes that watch one namespace and keep their own objects there too, so
 //! that tests do not meet.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -44,9 +45,19 @@ impl Keyturn {
 
     /// `keyturn ROLE` under the account of that kubeconfig; for a whole cluster, unless told otherwise.
     pub(crate) fn start_as(role: &str, kubeconfig: &Path, further: &[&str]) -> Self {
+        Self::start_in(role, kubeconfig, further, [])
+    }
+
+    /// As [`Keyturn::start_as`], in an environment with these variables too.
+    pub(crate) fn start_in<const N: usize>(
+        role: &str,
+        kubeconfig: &Path,
+        further: &[&str],
+        environment: [(&str, OsString); N],
+    ) -> Self {
         let (auth, health) = (ports::free(), ports::free());
         let mut command = Command::new(PROGRAM);
-        command.env("KUBECONFIG", kubeconfig).arg(role).arg(format!("--health-listen={health}"));
+        command.env("KUBECONFIG", kubeconfig).envs(environment).arg(role).arg(format!("--health-listen={health}"));
         if role != "controller" {
             command.arg(format!("--auth-listen={auth}"));
         }

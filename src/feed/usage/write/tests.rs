@@ -10,72 +10,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::core::digest::Pepper;
-use crate::core::fixtures;
-use crate::core::key::{Environment, KeyFormat};
-use crate::core::policy::{Api as ProtectedApi, Credential};
-use crate::core::rotation::VersionState;
-use crate::verify::engine::Engine;
-use crate::verify::gate::{Gate, Watched};
-use crate::verify::index::{Index, KeyRecord, KeyVersion};
-use crate::verify::request;
-
-/// A verifier with one key.
-struct Verifier {
-    index: Arc<Index>,
-    engine: Engine,
-    string: String,
-}
+use crate::feed::fixtures::Verifier;
 
 impl Verifier {
-    fn new() -> Self {
-        let format = KeyFormat { prefix: "sk".into(), length: 32 };
-        let Ok::<_, Infallible>(string) = format.mint(Environment::Live, |bytes| {
-            bytes.fill(3);
-            Ok(())
-        });
-        let pepper = Pepper::new("p1", &[7; 32]).unwrap();
-        let digest = pepper.digest(&string);
-        let index = Arc::new(Index::default());
-        let api = ProtectedApi {
-            credentials: vec![Credential::Header { name: "x-api-key".into(), scheme: None }],
-            ..fixtures::api()
-        };
-        index.change_policies(|policies| {
-            policies.apis.insert(api.name.clone(), Ok(Arc::new(api)));
-        });
-        let key = fixtures::key();
-        index.apply(KeyRecord {
-            name: key.name.clone(),
-            uid: Arc::clone(&key.uid),
-            created_at: key.created_at,
-            key: Ok(key),
-            id: None,
-            versions: vec![KeyVersion { number: 1, digest, state: VersionState::Current, not_after: None }],
-            usage: None,
-            revoked_for_good: false,
-            refused_by_controller: None,
-        });
-        let gate = Gate::new(Duration::from_secs(30));
-        gate.permit(Duration::from_secs(30));
-        Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, Duration::ZERO));
-        let engine = Engine::new(Arc::clone(&index), Arc::new(gate), pepper.into());
-        Self { index, engine, string: string.expose().to_owned() }
-    }
-
     fn judge(&self) {
-        let original = request::Original { method: "GET", target: b"/", client: None };
-        let headers = [("x-api-key", self.string.as_str())];
-        let request = request::Request {
-            namespace: "speech",
-            api: "transcripts",
-            route: None,
-            original: Ok(original),
-            headers: &headers[..],
-        };
-        let verdict =
-            self.engine.verify(&request, Timestamp::from_second(1_000).unwrap(), Duration::from_secs(1)).alone();
-        assert_eq!(verdict.denial, None);
+        assert_eq!(self.verify(Timestamp::from_second(1_000).unwrap()).alone().denial, None);
     }
 
     /// The key, if this is the first use since it was written down.
@@ -246,7 +185,7 @@ async fn every_request_is_stored_once_whatever_goes_wrong() {
         (&[Fault::LostAfterAndOther], vec![Err(false), Ok(GivenUp)], 6),
     ] {
         let (server, client) = Server::start(faults);
-        let verifier = Verifier::new();
+        let verifier = Verifier::new(|_| ());
         assert_eq!(write(&verifier, &client, 5).await, expected, "{faults:?}");
         assert_eq!(server.lock().unwrap().total(), stored, "{faults:?}");
         assert!(verifier.used().is_none());
@@ -257,7 +196,7 @@ async fn every_request_is_stored_once_whatever_goes_wrong() {
 async fn a_key_without_an_object_waits_for_one() {
     let (server, client) = Server::start(&[]);
     server.lock().unwrap().exists = false;
-    let verifier = Verifier::new();
+    let verifier = Verifier::new(|_| ());
     verifier.judge();
     let mut pending = verifier.used().unwrap();
     assert_eq!(pending.write(&client).await.unwrap(), Outcome::Missing);
@@ -271,7 +210,7 @@ async fn a_key_without_an_object_waits_for_one() {
 #[tokio::test]
 async fn a_write_that_is_dropped_on_its_way_is_not_repeated() {
     let (server, client) = Server::start(&[Fault::Hang]);
-    let verifier = Verifier::new();
+    let verifier = Verifier::new(|_| ());
     verifier.judge();
     let mut pending = verifier.used().unwrap();
     let arrived = async {
@@ -309,7 +248,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (server, client) = Server::start(&faults);
-            let verifier = Verifier::new();
+            let verifier = Verifier::new(|_| ());
             let (mut used, mut given_up) = (0, 0);
             for _ in 0..4 {
                 let outcomes = write(&verifier, &client, usize::try_from(uses).unwrap()).await;

@@ -1,0 +1,7 @@
+//! Quotas and credits over several verifiers: exactly what there is, or less, whatever happens to whom.
+
+mod crossing;
+mod faults;
+mod lost;
+mod spending;
+mod world;
