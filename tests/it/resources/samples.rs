@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use keyturn::core::acceptance::Rejection;
 use keyturn::resources::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
 use kube::api::{ListParams, ObjectList};
 use serde::de::DeserializeOwned;
@@ -33,9 +34,12 @@ async fn every_sample_applies_and_can_be_honoured() {
     let roles: ObjectList<ApiKeyRole> = list(&namespace).await;
     assert!(roles.items.iter().all(|role| role.parse().is_ok()) && !roles.items.is_empty());
     let owners: ObjectList<ApiKeyOwner> = list(&namespace).await;
-    let tiers_and_keys =
-        owners.items.iter().map(|owner| owner.claim().owner.map(|it| (it.tier.clone(), it.max_active_keys)));
-    assert_eq!(tiers_and_keys.collect::<Vec<_>>(), [Ok((Some("basic".into()), Some(20)))]);
+    let said = owners.items.iter().map(|owner| {
+        let owner = owner.claim().owner?;
+        let shared = owner.rate_limits.iter().map(|limit| (limit.limit, limit.window.as_secs())).collect::<Vec<_>>();
+        Ok::<_, Rejection>((owner.tier.clone(), owner.max_active_keys, shared))
+    });
+    assert_eq!(said.collect::<Vec<_>>(), [Ok((Some("basic".into()), Some(20), vec![(2_000, 60)]))]);
     let tiers: ObjectList<ApiKeyTier> = list(&namespace).await;
     let keys = tiers.items.iter().filter_map(|tier| tier.parse().unwrap().max_active_keys_per_owner);
     assert_eq!(keys.collect::<Vec<_>>(), [3], "of the free tier");
