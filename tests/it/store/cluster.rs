@@ -1,8 +1,9 @@
 //! A cluster of three: slots that move while they are charged, and a server that is replaced by its replica.
 
-use keyturn::verify::store::LimitStore;
+use keyturn::core::ratelimit::Rule;
+use keyturn::verify::store::{LimitStore, StoreCharge, StoreError};
 
-use super::{admits, answers, connected, request, settings};
+use super::{LONG, admits, answers, connected, request, settings};
 use crate::support::redis::{Cluster, Options, Redis, SLOTS};
 
 /// A tag whose limits are kept by the server of that number.
@@ -19,6 +20,18 @@ async fn tag_kept_by(cluster: &Cluster, number: u32) -> (String, u32) {
 
 async fn id(server: &Redis) -> String {
     server.ask("CLUSTER MYID").await.unwrap()
+}
+
+/// Begins to move a slot.
+async fn open(slot: u32, from: &Redis, to: &Redis) {
+    to.tell(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", id(from).await)).await;
+    from.tell(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", id(to).await)).await;
+}
+
+/// Moves one limit of the tag's.
+async fn migrate(tag: &str, limit: &str, from: &Redis, to: &Redis) {
+    let key = format!("keyturn:{{{tag}}}:{limit}:{}", LONG.as_millis());
+    from.tell(&format!("MIGRATE {} {} {key} 0 5000", to.address().ip(), to.address().port())).await;
 }
 
 #[tokio::test]
@@ -45,11 +58,9 @@ async fn a_slot_is_followed_while_it_moves_and_after_it_has() {
     let store = connected(settings(&cluster.urls())).await;
     assert!(admits(&store, &tag, 4).await.unwrap());
 
-    to.tell(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", id(from).await)).await;
-    from.tell(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", id(to).await)).await;
+    open(slot, from, to).await;
     assert!(admits(&store, &tag, 4).await.unwrap(), "what has not moved yet is where it was");
-    let key = format!("keyturn:{{{tag}}}:k:requests:2592000000");
-    from.tell(&format!("MIGRATE {} {} {key} 0 5000", to.address().ip(), to.address().port())).await;
+    migrate(&tag, "k:requests", from, to).await;
     assert!(admits(&store, &tag, 4).await.unwrap(), "ASK is followed");
     // A server that asks is not asked again without that, and the script may be unknown where it leads.
     to.tell("SCRIPT FLUSH").await;
@@ -62,6 +73,25 @@ async fn a_slot_is_followed_while_it_moves_and_after_it_has() {
     }
     assert!(admits(&store, &tag, 4).await.unwrap(), "MOVED is followed");
     assert!(!admits(&store, &tag, 4).await.unwrap(), "no charge was lost or made twice");
+}
+
+#[tokio::test]
+async fn limits_of_which_some_have_moved_are_charged_when_all_have() {
+    let cluster = Cluster::start(Options::default()).await;
+    let [from, to, _] = &cluster.servers[..] else { panic!("there are three") };
+    let (tag, slot) = tag_kept_by(&cluster, 0).await;
+    let store = connected(settings(&cluster.urls())).await;
+    let mut both = request(&tag, 2);
+    both.charges.push(StoreCharge { key: "k:other".into(), rule: Rule::new(2, LONG), cost: 1 });
+    assert!(store.charge(both.clone()).await.unwrap().admitted);
+
+    open(slot, from, to).await;
+    migrate(&tag, "k:other", from, to).await;
+    let Err(StoreError::Failed(cause)) = store.charge(both.clone()).await else { panic!("they are apart") };
+    assert!(cause.to_string().to_lowercase().contains("tryagain"), "{cause}");
+    migrate(&tag, "k:requests", from, to).await;
+    assert!(store.charge(both.clone()).await.unwrap().admitted, "nothing was charged while they were apart");
+    assert!(!store.charge(both).await.unwrap().admitted);
 }
 
 #[tokio::test]
