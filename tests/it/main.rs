@@ -12,6 +12,7 @@ mod docs;
 mod enforced;
 mod harness;
 mod ledger;
+mod limits;
 mod nginx;
 mod rbac;
 mod resource_access;
