@@ -51,9 +51,4 @@ impl Account {
         let purse = self.purse.as_deref_mut().filter(|purse| purse.usage() == Some(usage))?;
         Some((at, purse))
     }
-
-    /// What is held for that very allowance.
-    pub(super) fn purse_for(&mut self, allowance: &Arc<Allowance>) -> Option<&mut Purse> {
-        if Arc::ptr_eq(&self.allowance, allowance) { self.purse.as_deref_mut() } else { None }
-    }
 }

@@ -3,12 +3,13 @@
 //! Nothing here reserves anything. Where too little is held, whoever judges has to have more handed out, or to be told
 //! that there is no more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use smallvec::SmallVec;
 
-use crate::core::ledger::{Budget, Chunk, Refusal};
+use crate::core::ledger::{Account, Budget, Chunk, Refusal};
 
 /// For how long it is believed that there is no more. What others give back is found out by asking again.
 const BELIEVED: Duration = Duration::from_secs(15);
@@ -61,6 +62,16 @@ pub struct Want {
     pub budget: Budget,
     /// At least 1.
     pub need: u64,
+}
+
+/// What was spent, and of what.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Drawn {
+    at: usize,
+    amount: u64,
+    account: Account,
+    /// Uid of the ApiKeyUsage.
+    ledger: Arc<str>,
 }
 
 /// What a request needs of a budget: one of any quota, and what it costs of the credits.
@@ -118,10 +129,18 @@ impl Purse {
         }
     }
 
-    /// Takes back what was spent. Nothing comes back to a chunk that is gone.
-    pub(super) fn refund(&mut self, at: usize, amount: u64) {
-        let held = self.lines.get_mut(at).and_then(|line| line.held.as_mut());
-        held.into_iter().for_each(|held| held.amount = held.amount.saturating_add(amount));
+    /// From where the budget at that place is spent at the moment.
+    pub(super) fn drawn(&self, at: usize, amount: u64) -> Option<Drawn> {
+        let held = self.lines.get(at)?.held.as_ref()?;
+        Some(Drawn { at, amount, account: held.account.clone(), ledger: Arc::clone(&held.ledger) })
+    }
+
+    /// Takes back what was spent, unless it was spent of something that is not held any more: another period, another
+    /// epoch, another ApiKeyUsage.
+    pub(super) fn refund(&mut self, drawn: &Drawn) {
+        let held = self.lines.get_mut(drawn.at).and_then(|line| line.held.as_mut());
+        let same = held.filter(|held| held.account == drawn.account && held.ledger == drawn.ledger);
+        same.into_iter().for_each(|held| held.amount = held.amount.saturating_add(drawn.amount));
     }
 
     /// Puts in what was reserved for the budget at that place, or that there was not so much.

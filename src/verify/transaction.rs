@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use smallvec::SmallVec;
 
 use super::account::Account;
 use super::allowance::{Allowance, Shadow};
 use super::limits::{Demand, closeness, longest};
-use super::purse::{Standing, need};
+use super::purse::{Drawn, Standing, need};
 use crate::core::ledger::Budget;
 use crate::core::verdict::{Code, Denial, LimitState};
 
@@ -95,11 +96,22 @@ fn check_limits(parts: &[Part<'_>], demand: &Demand<'_>) -> Result<(), Denial> {
     parts.iter().map(room).fold(Ok(()), longest).map_err(rate_limited)
 }
 
+/// What quotas and credits were charged by the parts, in their order: what [`charge`] has just done, as long as the same lock is held.
+pub(super) fn drawn(parts: &[Part<'_>], credits: u32) -> SmallVec<[(usize, Drawn); 2]> {
+    let of_part = |(place, part): (usize, &Part<'_>)| -> SmallVec<[(usize, Drawn); 2]> {
+        let Some(purse) = &part.account.purse else { return SmallVec::new() };
+        let needs = needs(part.allowance, part.shadow, credits);
+        needs.filter_map(|(at, need)| Some((place, purse.drawn(at, need)?))).collect()
+    };
+    parts.iter().enumerate().flat_map(of_part).collect()
+}
+
 /// Gives back what was charged to quotas and credits.
-pub(super) fn refund(parts: &mut [Part<'_>], credits: u32) {
-    for Part { account, allowance, shadow, .. } in parts {
-        let Some(purse) = account.purse_for(allowance) else { continue };
-        needs(allowance, *shadow, credits).for_each(|(at, need)| purse.refund(at, need));
+pub(super) fn refund(parts: &mut [Part<'_>], drawn: &[(usize, Drawn)]) {
+    for (place, drawn) in drawn {
+        if let Some(purse) = parts.get_mut(*place).and_then(|part| part.account.purse.as_deref_mut()) {
+            purse.refund(drawn);
+        }
     }
 }
 

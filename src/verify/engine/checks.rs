@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard};
 use jiff::Timestamp;
 use smallvec::{SmallVec, smallvec};
 
-use super::elsewhere::Inquiry;
+use super::elsewhere::{Found, Inquiry};
 use super::{Matched, Step};
 use crate::core::digest::Digest;
 use crate::core::policy::Api;
@@ -61,7 +61,7 @@ impl<H: Headers + ?Sized> Use<'_, H> {
         };
         let mut accounts = Accounts::open(self.entry, granted);
         let (step, limit) = if self.limits_elsewhere && self.has_limits(granted) {
-            (self.charge_all_but_limits(checked, &mut accounts), None)
+            (Ok(self.charge_all_but_limits(checked, &mut accounts)), None)
         } else {
             self.charge(checked, &mut accounts)
         };
@@ -93,19 +93,20 @@ impl<H: Headers + ?Sized> Use<'_, H> {
 
     /// Whether limits have room is found out elsewhere, also for a request that is refused for other reasons: it is
     /// told how they stand.
-    fn charge_all_but_limits(&self, checked: Result<(), Denial>, accounts: &mut Accounts<'_>) -> Result<Step, Denial> {
+    fn charge_all_but_limits(&self, checked: Result<(), Denial>, accounts: &mut Accounts<'_>) -> Step {
         let spending = self.spending();
-        let ask = |refusal, is_before_limits| {
-            let inquiry = Inquiry::new(self.entry, accounts.granted, &spending, refusal, is_before_limits);
-            Ok(Step::Elsewhere(Box::new(inquiry)))
+        let charge = |parts: &mut [Part<'_>]| match transaction::charge(parts, &spending) {
+            Outcome::Charged => Some(Found::Charged(transaction::drawn(parts, spending.credits))),
+            Outcome::Refused(denial) => Some(Found::After(denial)),
+            Outcome::Short => None,
         };
-        if let Err(denial) = checked {
-            return ask(Some(denial), true);
-        }
-        match accounts.with(|parts| transaction::charge(parts, &spending)) {
-            Outcome::Charged => ask(None, false),
-            Outcome::Refused(denial) => ask(Some(denial), false),
-            Outcome::Short => Ok(Step::Short(self.shortage(accounts.granted))),
+        let found = match checked {
+            Err(denial) => Some(Found::Before(denial)),
+            Ok(()) => accounts.with(charge),
+        };
+        match found {
+            Some(found) => Step::Elsewhere(Box::new(Inquiry::new(self.entry, accounts.granted, &spending, found))),
+            None => Step::Short(self.shortage(accounts.granted)),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::core::verdict::{Code, Denial, LimitState};
 use crate::verify::allowance::{Allowance, Limit, Origin, Shadow};
 use crate::verify::entry::Entry;
 use crate::verify::limits::{closeness, longest};
+use crate::verify::purse::Drawn;
 use crate::verify::store::{OnStoreError, StoreAnswer, StoreCharge, StoreRequest};
 use crate::verify::terms::Granted;
 use crate::verify::transaction::{self, Spending, rate_limited};
@@ -33,7 +34,7 @@ pub struct Inquiry {
 struct Charged {
     /// `None`: they are spent for good.
     entry: Option<Arc<Entry>>,
-    credits: u32,
+    drawn: SmallVec<[(usize, Drawn); 2]>,
 }
 
 impl Charged {
@@ -47,19 +48,23 @@ impl Drop for Charged {
         if let Some(entry) = &self.entry
             && let Ok(granted) = entry.granted()
         {
-            Accounts::open(entry, granted).with(|parts| transaction::refund(parts, self.credits));
+            Accounts::open(entry, granted).with(|parts| transaction::refund(parts, &self.drawn));
         }
     }
 }
 
+/// What all other checks have found.
+pub(super) enum Found {
+    /// One that counts more than limits refuses.
+    Before(Denial),
+    /// One that counts less than limits refuses.
+    After(Denial),
+    /// Nothing refuses, and this was charged to quotas and credits.
+    Charged(SmallVec<[(usize, Drawn); 2]>),
+}
+
 impl Inquiry {
-    pub(super) fn new(
-        entry: &Arc<Entry>,
-        granted: &Granted,
-        spending: &Spending<'_>,
-        refusal: Option<Denial>,
-        is_before_limits: bool,
-    ) -> Self {
+    pub(super) fn new(entry: &Arc<Entry>, granted: &Granted, spending: &Spending<'_>, found: Found) -> Self {
         let mut limits = SmallVec::new();
         let mut charges = SmallVec::new();
         let mut add = |allowance: &Allowance, shadow: Shadow, uid: &str| {
@@ -75,8 +80,12 @@ impl Inquiry {
         }
         // Limits that are charged together have to be kept in one place: the owner's.
         let tag = granted.owner.as_ref().map_or_else(|| entry.uid().into(), |share| Arc::clone(&share.account.uid));
+        let (refusal, is_before_limits, charged) = match found {
+            Found::Before(denial) => (Some(denial), true, None),
+            Found::After(denial) => (Some(denial), false, None),
+            Found::Charged(drawn) => (None, false, Some(Charged { entry: Some(Arc::clone(entry)), drawn })),
+        };
         let request = StoreRequest { tag, charges, commit: refusal.is_none() };
-        let charged = refusal.is_none().then(|| Charged { entry: Some(Arc::clone(entry)), credits: spending.credits });
         Self { limits, request, refusal, is_before_limits, charged }
     }
 

@@ -147,3 +147,22 @@ fn what_is_held_survives_a_change_of_amount_and_no_other() {
     world.purse.follow(&[daily(3)], &[daily(9)]);
     assert_eq!(world.standing(5, 1), Standing::Short(5), "the refusal was about another amount");
 }
+
+#[test]
+fn nothing_comes_back_to_another_period_or_another_apikeyusage() {
+    let mut world = World::new(daily(100));
+    world.reserve(1, DAY - 100);
+    world.spend(1, DAY - 100);
+    let drawn = world.purse.drawn(0, 1).unwrap();
+    world.purse.refund(&drawn);
+    assert_eq!((world.standing(5, DAY - 1), world.standing(6, DAY - 1)), (Standing::Enough, Standing::Short(1)));
+    world.spend(1, DAY - 1);
+    assert_eq!(world.standing(5, DAY), Standing::Short(5));
+    world.reserve(1, DAY);
+    world.purse.refund(&drawn);
+    assert_eq!((world.standing(5, DAY), world.standing(6, DAY)), (Standing::Enough, Standing::Short(1)));
+    let mut another = World { ledger: Ledger { uid: "another".into(), ..ledger() }, ..World::new(daily(100)) };
+    another.reserve(1, DAY - 100);
+    another.purse.refund(&drawn);
+    assert_eq!(another.standing(6, DAY - 1), Standing::Short(1));
+}

@@ -267,7 +267,8 @@ fn what_is_refunded_can_be_spent_again() {
     let mut world = World::new(&Own { quotas: &[quota("q", 1)], ..NOTHING }, &fixtures::owner());
     world.hand_out_everything(0);
     assert_eq!((world.passes(0), world.passes(0)), (true, false));
-    world.with(0, |parts, spending| refund(parts, spending.credits));
+    let drawn = world.with(0, |parts, spending| drawn(parts, spending.credits));
+    world.with(0, |parts, _| refund(parts, &drawn));
     assert_eq!((world.passes(0), world.passes(0)), (true, false));
 }
 
