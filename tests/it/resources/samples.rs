@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use keyturn::core::acceptance::Rejection;
+use keyturn::core::budget::{Period, Quota};
 use keyturn::resources::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
 use kube::api::{ListParams, ObjectList};
 use serde::de::DeserializeOwned;
@@ -50,7 +51,13 @@ async fn every_sample_applies_and_can_be_honoured() {
         .map(|tier| (tier.name.to_string(), tier.rate_limits[0].limit, tier.rate_limits[0].window.as_secs()))
         .collect();
     let limits: Vec<_> = limits.iter().map(|(name, limit, window)| (name.as_str(), *limit, *window)).collect();
-    assert_eq!(limits, [("basic", 100, 60), ("enterprise", 10_000, 60), ("free", 10, 60), ("pro", 1_000, 60)]);
+    assert_eq!(
+        limits,
+        [("basic", 100, 60), ("enterprise", 10_000, 60), ("free", 10, 60), ("pro", 1_000, 60), ("scale", 100, 1)]
+    );
+    let quotas = tiers.items.iter().flat_map(|tier| tier.parse().unwrap().quotas);
+    let daily = Quota { name: "daily".into(), limit: 500_000, period: Period::Day };
+    assert_eq!(quotas.collect::<Vec<_>>(), [daily], "of the tier scale");
 }
 
 async fn list<K>(namespace: &Namespace) -> ObjectList<K>
