@@ -37,6 +37,13 @@ pub(super) struct OwnerShare {
     pub(super) shadow: Shadow,
 }
 
+impl OwnerShare {
+    /// Whether the owner has quotas that count for the key.
+    pub(super) fn has_budgets(&self) -> bool {
+        (0..self.allowance.budgets.len()).any(|at| !self.shadow.hides_budget(at))
+    }
+}
+
 impl PartialEq for OwnerShare {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.account, &other.account)

@@ -109,6 +109,10 @@ pub(super) async fn reserve(
     waiting: impl Fn() -> Waiting,
     living: usize,
 ) -> Result<Outcome, Error> {
+    // Of a key and its owner often only one is short of something; the other is not to be read for that.
+    if spender.wants(credits, clock::now()).is_empty() {
+        return Ok(Outcome::Nothing);
+    }
     let mut read = match read(client, spender).await? {
         Ok(read) => read,
         Err(instead) => return Ok(instead),

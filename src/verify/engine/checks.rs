@@ -4,7 +4,6 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, MutexGuard};
 
 use jiff::Timestamp;
-use smallvec::{SmallVec, smallvec};
 
 use super::elsewhere::{Found, Inquiry};
 use super::{Matched, Step};
@@ -132,10 +131,11 @@ impl<H: Headers + ?Sized> Use<'_, H> {
     }
 
     fn shortage(&self, granted: &Granted) -> Shortage {
-        let mut spenders: SmallVec<[Spender; 2]> = smallvec![Spender::Key(SpendingKey(Arc::clone(self.entry)))];
-        let owner = granted.owner.as_ref().map(|share| Spender::Owner(SpendingOwner(Arc::clone(&share.account))));
-        spenders.extend(owner);
-        Shortage { spenders, credits: self.spending().credits }
+        // Whoever has no budgets need not have an ApiKeyUsage that could be asked.
+        let key = (!granted.allowance.budgets.is_empty()).then(|| Spender::Key(SpendingKey(Arc::clone(self.entry))));
+        let owner = granted.owner.as_ref().filter(|share| share.has_budgets());
+        let owner = owner.map(|share| Spender::Owner(SpendingOwner(Arc::clone(&share.account))));
+        Shortage { spenders: key.into_iter().chain(owner).collect(), credits: self.spending().credits }
     }
 
     /// What has not come to an end yet is counted when it has.

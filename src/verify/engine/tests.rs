@@ -20,6 +20,7 @@ use crate::core::usage::Usage;
 use crate::verify::fixtures::{api, at, index, limit, name, pepper, record, route, string, version};
 use crate::verify::gate::Watched;
 use crate::verify::index::{KeyRecord, KeyVersion};
+use crate::verify::spender::Spender;
 use crate::verify::store::{StoreAnswer, StoreCharge, StoreRequest};
 use crate::verify::used::UsedKey;
 
@@ -873,4 +874,24 @@ fn what_nobody_waits_for_any_more_costs_nothing() {
     }
     let verdict = answer_of(judge(&engine, 100), |request| Ok(Store::default().charge(request, 100)));
     assert_eq!(verdict.denial, None);
+}
+
+#[test]
+fn only_those_who_have_quotas_or_credits_are_asked_for_more() {
+    let quota = || vec![Quota { name: "daily".into(), limit: 2, period: Period::Day }];
+    for (of_key, of_owner, expected) in
+        [(quota(), vec![], &["u1"][..]), (vec![], quota(), &["owner"]), (quota(), quota(), &["u1"])]
+    {
+        let owner = Owner {
+            uid: "owner".into(),
+            rate_limits: vec![limit("shared", 9, 60)],
+            quotas: of_owner,
+            usage: Some("usage-of-owner".into()),
+            ..fixtures::owner()
+        };
+        let engine = engine(index_with_owner(vec![record(|key| key.quotas = of_key)], owner));
+        let Judgement::Short(_, shortage) = judge(&engine, 100) else { panic!("nothing is handed out yet") };
+        let short = shortage.spenders.iter().filter(|spender| !spender.wants(1, at(100)).is_empty());
+        assert_eq!(short.map(Spender::uid).collect::<Vec<_>>(), expected);
+    }
 }
