@@ -72,6 +72,11 @@ fn key_ref(key: &ApiKey) -> KeyRef {
     KeyRef::new(&key.name_any()).within(&key.namespace().unwrap_or_default())
 }
 
+/// The place in the queue of the key of that name.
+fn key_named(name: &ObjectName) -> KeyRef {
+    KeyRef::new(&name.name).within(&name.namespace)
+}
+
 /// How the controller writes.
 fn post_params() -> PostParams {
     PostParams { field_manager: Some(CONTROLLER_MANAGER.to_owned()), ..PostParams::default() }

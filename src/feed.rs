@@ -191,17 +191,14 @@ impl Feed {
     /// Under whatever Lease it was counted.
     async fn write_usage(&self, stop: &CancellationToken) {
         let Options { client, operator_namespace, usage_interval, metrics, .. } = &self.options;
-        let (count, living) = channel::channel(None);
         let leases: Api<Lease> = Api::namespaced(client.clone(), operator_namespace);
         let writer = usage::Writer::new(usage::Options {
             client: client.clone(),
             index: Arc::clone(&self.index),
             metrics: Arc::clone(metrics),
             interval: *usage_interval,
-            living,
         });
         let tell = |living: usize| {
-            count.send_replace(Some(living));
             let processes = u32::try_from(living).ok().and_then(NonZeroU32::new);
             self.index.set_processes(processes.unwrap_or(NonZeroU32::MIN));
         };

@@ -43,15 +43,15 @@ impl AuthPort {
 
     /// Answers a call by its head, and counts it.
     pub async fn answer(&self, parts: &Parts) -> Response<String> {
-        let since_boot = clock::since_boot();
         let clock = || Instant { now: clock::now(), since_boot: clock::since_boot() };
+        let began = clock();
         let judge = Judge { engine: self.engine.get(), outside: &self.outside };
-        let Answer { response, judged } = answer(judge, parts, clock).await;
+        let Answer { response, judged } = answer(judge, parts, began, clock).await;
         if let Some(Judged { api, code, would_deny }) = judged {
             if let Some(would_deny) = would_deny {
                 self.metrics.would_deny(api.clone(), would_deny);
             }
-            self.metrics.judged(api, code, clock::since_boot().saturating_sub(since_boot));
+            self.metrics.judged(api, code, clock::since_boot().saturating_sub(began.since_boot));
         }
         response
     }

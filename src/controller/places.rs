@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::KeyRef;
 use super::policies::Policies;
+use super::{KeyRef, key_named};
 use crate::core::acceptance::entitle;
 use crate::core::places::{self, allows, limit};
 use crate::core::policy::{self, Age, Key, ObjectName};
@@ -121,7 +121,7 @@ impl Places {
     fn call(&self, book: &mut Book, called: Vec<Arc<Key>>) {
         for key in called {
             // Nobody listens any more once the controller stops.
-            let _ = self.wake.send(KeyRef::new(&key.name.name).within(&key.name.namespace));
+            let _ = self.wake.send(key_named(&key.name));
             book.called.insert(key.name.clone());
         }
     }

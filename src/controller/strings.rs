@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
-use super::KeyRef;
+use super::{KeyRef, key_named};
 use crate::core::digest::Digest;
 use crate::core::policy::{Age, Key, ObjectName};
 use crate::core::rotation::{VersionState, Versions};
@@ -130,7 +130,7 @@ impl Strings {
             let others: Vec<_> = others.map(|other| other.name.clone()).collect();
             for name in others {
                 // Nobody listens any more once the controller stops.
-                let _ = self.wake.send(KeyRef::new(&name.name).within(&name.namespace));
+                let _ = self.wake.send(key_named(&name));
                 book.disturbed.insert(name);
             }
         }

@@ -1,4 +1,6 @@
-//! A verifier with one key in it: what tests of what the feed writes start from.
+//! A verifier with one key in it, and where its ApiKeyUsage is: what tests of what the feed writes start from.
+
+pub(super) mod usages;
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;

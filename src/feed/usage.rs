@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use kube::Client;
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -50,8 +49,6 @@ pub(super) struct Options {
     pub(super) metrics: Arc<Metrics>,
     /// For how long a key's usage is collected before it is written.
     pub(super) interval: Duration,
-    /// How many processes share the rate.
-    pub(super) living: watch::Receiver<Option<usize>>,
 }
 
 /// The one writer of a process.
@@ -100,7 +97,7 @@ impl Writer {
     /// The first stays in its place until the outcome is known: this may be dropped at any time.
     async fn write_first(&mut self) {
         let Some(first) = self.pending.front_mut() else { return };
-        self.allowed = since_boot() + pace::gap(*self.options.living.borrow());
+        self.allowed = since_boot() + pace::gap(self.options.index.processes());
         let outcome = first.write(&self.options.client).await;
         match outcome {
             Ok(outcome) => {

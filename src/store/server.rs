@@ -96,11 +96,11 @@ impl Server {
     /// Runs the script; `asking` as a server demands it that is only about to get the slot.
     pub(super) async fn run(&self, call: &Call, asking: bool, mut deadline: Pin<&mut Sleep>) -> Result<Value, Failure> {
         let link = self.link(deadline.as_mut()).await?;
-        let reply = self.exchange(&link, &call.by_digest(&link.digest), asking, deadline.as_mut()).await;
+        let reply = self.inside.exchange(&link, &call.by_digest(&link.digest), asking, deadline.as_mut()).await;
         match reply {
             // It has not been executed: the server has forgotten it, and learns it again.
             Err(Failure::Refused(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.exchange(&link, &call.in_full(), asking, deadline).await
+                self.inside.exchange(&link, &call.in_full(), asking, deadline).await
             }
             reply => reply,
         }
@@ -109,7 +109,7 @@ impl Server {
     /// Any other command.
     pub(super) async fn ask(&self, command: &Cmd, mut deadline: Pin<&mut Sleep>) -> Result<Value, Failure> {
         let link = self.link(deadline.as_mut()).await?;
-        self.exchange(&link, command, false, deadline).await
+        self.inside.exchange(&link, command, false, deadline).await
     }
 
     async fn link(&self, deadline: Pin<&mut Sleep>) -> Result<Link, Failure> {
@@ -132,16 +132,6 @@ impl Server {
             State::Up(link) => Ok(link),
             State::Connecting | State::Down(_) => Err(Failure::Disconnected),
         }
-    }
-
-    async fn exchange(
-        &self,
-        link: &Link,
-        command: &Cmd,
-        asking: bool,
-        deadline: Pin<&mut Sleep>,
-    ) -> Result<Value, Failure> {
-        self.inside.exchange(link, command, asking, deadline).await
     }
 }
 

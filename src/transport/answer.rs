@@ -62,11 +62,13 @@ pub(super) struct Judge<'a> {
     pub(super) outside: &'a Outside,
 }
 
-/// Answers a call by its head.
-pub(super) async fn answer(by: Judge<'_>, parts: &Parts, clock: impl Fn() -> Instant + Sync) -> Answer {
+/// Answers a call by its head. `clock` is asked again when something was waited for.
+pub(super) async fn answer(by: Judge<'_>, parts: &Parts, began: Instant, clock: impl Fn() -> Instant + Sync) -> Answer {
     match Target::parse(parts.uri.path()) {
         Some(Target::Judge { dialect, namespace, api, route }) => match Dialect::find(dialect) {
-            Some(dialect) => judge(by, dialect, &Call { namespace, api, route, headers: &parts.headers }, clock).await,
+            Some(dialect) => {
+                judge(by, dialect, &Call { namespace, api, route, headers: &parts.headers }, began, clock).await
+            }
             None => nothing_there(StatusCode::NOT_FOUND),
         },
         Some(Target::Problem { namespace, api, code: name }) => {
@@ -98,7 +100,13 @@ impl Headers for HeaderMap {
     }
 }
 
-async fn judge(by: Judge<'_>, dialect: &Dialect, call: &Call<'_>, clock: impl Fn() -> Instant + Sync) -> Answer {
+async fn judge(
+    by: Judge<'_>,
+    dialect: &Dialect,
+    call: &Call<'_>,
+    began: Instant,
+    clock: impl Fn() -> Instant + Sync,
+) -> Answer {
     let Some(engine) = by.engine else {
         let denial = Denial::new(Code::Unavailable, "there is no pepper yet");
         let response = refused(dialect, call, &denial);
@@ -112,7 +120,7 @@ async fn judge(by: Judge<'_>, dialect: &Dialect, call: &Call<'_>, clock: impl Fn
         original: dialect.read(call.headers),
         headers: call.headers,
     };
-    let verdict = by.outside.judge(engine, &request, &clock).await;
+    let verdict = by.outside.judge(engine, &request, began, &clock).await;
     let Verdict { denial, would_deny, identity, limit, api, route } = verdict;
     if let Some(told) = denial.as_ref().or(would_deny.as_ref()) {
         tell(told, denial.is_some(), call, route.as_ref().map(|route| &*route.name), identity.as_ref());
@@ -124,7 +132,7 @@ async fn judge(by: Judge<'_>, dialect: &Dialect, call: &Call<'_>, clock: impl Fn
         (None, None) => allowed(identity.as_ref(), ""),
     };
     if let Some(limit) = limit {
-        fields::put_limit(response.headers_mut(), &limit, clock().now);
+        fields::put_limit(response.headers_mut(), &limit, began.now);
     }
     let label = api.map(|api| (Arc::clone(&api.name.namespace), Arc::clone(&api.name.name)));
     let code = denial.map_or(ALLOWED, |denial| denial.code.as_str());

@@ -34,19 +34,19 @@ pub struct Store {
 }
 
 impl Outside {
-    /// Judges a request, by as many attempts as it takes in the time that there is.
+    /// Judges a request that arrived then, by as many attempts as it takes in the time that there is.
     pub(super) async fn judge<H>(
         &self,
         engine: &Engine,
         request: &Request<'_, H>,
+        began: Instant,
         clock: &(impl Fn() -> Instant + Sync),
     ) -> Verdict
     where
         H: Headers + Sync + ?Sized,
     {
-        let mut deadline = None;
+        let (mut at, mut deadline) = (began, None);
         loop {
-            let at = clock();
             match engine.verify(request, at.now, at.since_boot) {
                 Judgement::Short(case, shortage) => {
                     let deadline = *deadline.get_or_insert_with(|| Deadline::now() + PATIENCE);
@@ -54,6 +54,7 @@ impl Outside {
                     if timeout_at(deadline, supplier.supply(shortage)).await != Ok(true) {
                         return case.unavailable();
                     }
+                    at = clock();
                 }
                 Judgement::Elsewhere(case, inquiry) => {
                     let Some(Store { limits, on_error }) = &self.store else {

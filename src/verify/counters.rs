@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::account::Account;
 use super::allowance::Allowance;
-use crate::core::usage::Usage;
+use crate::core::route::Route;
+use crate::core::usage::{LastUse, Usage};
+use crate::core::verdict::Denial;
 
 /// The counters of one key. They outlive every edit of it.
 #[derive(Debug)]
@@ -43,10 +45,21 @@ impl Open<'_> {
         &mut self.0.account
     }
 
-    /// Counts a request. Answers whether somebody has to be told that there is something to be written down.
+    /// Counts a request with that version of the key, by what came of it. Answers whether somebody has to be told that
+    /// there is something to be written down.
     #[must_use]
-    pub(super) fn count(&mut self, count: impl FnOnce(&mut Usage)) -> bool {
-        count(&mut self.0.usage);
+    pub(super) fn count(
+        &mut self,
+        outcome: Result<(), &Denial>,
+        request: LastUse,
+        version: u32,
+        route: Option<&Arc<Route>>,
+    ) -> bool {
+        match outcome {
+            Ok(()) => self.0.usage.allowed(request, version, route.map(|route| &route.name)),
+            // In audit mode as well, where the request passes as nobody's.
+            Err(denial) => self.0.usage.denied(denial.name()),
+        }
         !std::mem::replace(&mut self.0.known, true)
     }
 

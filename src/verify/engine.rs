@@ -92,11 +92,8 @@ impl Case {
 
     fn settle(mut self, outcome: Result<(), Denial>, limit: Option<LimitState>) -> Verdict {
         if let Some(Identity { entry, version }) = &self.verdict.identity {
-            let first_use = entry.counters.open().count(|usage| match &outcome {
-                Ok(()) => usage.allowed(self.request, *version, self.verdict.route.as_ref().map(|route| &route.name)),
-                Err(denial) => usage.denied(denial.name()),
-            });
-            if first_use {
+            let route = self.verdict.route.as_ref();
+            if entry.counters.open().count(outcome.as_ref().copied(), self.request, *version, route) {
                 self.index.used().enter(Arc::clone(entry), self.since_boot);
             }
         }

@@ -153,8 +153,8 @@ impl Purse {
                 line.refused = None;
             }
             (Ok(chunk), held) => {
-                line.lapsed = held.take().filter(|held| held.amount > 0).or_else(|| line.lapsed.take());
-                line.held = Some(chunk);
+                let before = held.replace(chunk);
+                line.put_by(before);
                 line.refused = None;
             }
             (Err(refusal), _) => line.refused = Some(Refused { refusal, need, at: now }),
@@ -211,11 +211,15 @@ impl Line {
         }
     }
 
+    /// Keeps what is left in a chunk that is not spent any more, to be given back.
+    fn put_by(&mut self, chunk: Option<Chunk>) {
+        self.lapsed = chunk.filter(|chunk| chunk.amount > 0).or_else(|| self.lapsed.take());
+    }
+
     /// Goes over to the next period when this one has ended, and forgets what is not to be believed any more.
     fn turn(&mut self, now: Timestamp) {
-        if let Some(over) = self.held.take_if(|held| held.lapses.is_some_and(|end| end <= now)) {
-            self.lapsed = Some(over).filter(|over| over.amount > 0).or_else(|| self.lapsed.take());
-        }
+        let over = self.held.take_if(|held| held.lapses.is_some_and(|end| end <= now));
+        self.put_by(over);
         if self.held.is_none()
             && let Some(next) = self.next.take_if(|next| next.covers(now))
         {

@@ -74,6 +74,11 @@ fn check(parts: &mut [Part<'_>], spending: &Spending<'_>) -> Outcome {
     }
 }
 
+/// The refusal while it is not known how large this process's part of a limit is.
+pub(super) fn unknown_share() -> Denial {
+    Denial::new(Code::Unavailable, "it is not known yet among how many processes limits are shared")
+}
+
 /// The refusal for want of room in a rate limit.
 pub(super) fn rate_limited(retry_after: Option<u32>) -> Denial {
     Denial { retry_after, ..Denial::new(Code::RateLimited, "a rate limit has no room for the request") }

@@ -1,12 +1,13 @@
 //! When what was counted is written.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Writes that all processes together make in a second.
 const WRITES_PER_SECOND: u32 = 20;
 
 /// Processes that are reckoned with while it is not known how many there are.
-const SUPPOSED: usize = 20;
+const SUPPOSED: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
 /// What to do now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,9 +19,8 @@ pub(super) enum Step {
 }
 
 /// The pause between two writes of one of so many processes.
-pub(super) fn gap(living: Option<usize>) -> Duration {
-    let living = u32::try_from(living.unwrap_or(SUPPOSED)).unwrap_or(u32::MAX).max(1);
-    Duration::from_secs(1).saturating_mul(living) / WRITES_PER_SECOND
+pub(super) fn gap(processes: Option<NonZeroU32>) -> Duration {
+    Duration::from_secs(1).saturating_mul(processes.unwrap_or(SUPPOSED).get()) / WRITES_PER_SECOND
 }
 
 /// Decides by when the next write is due, if there is anything to write, and by when one is allowed at the soonest.
@@ -43,11 +43,10 @@ mod tests {
 
     #[test]
     fn all_processes_together_write_twenty_times_a_second() {
-        for (living, gap_of_each) in
-            [(Some(0), 50), (Some(1), 50), (Some(2), 100), (Some(7), 350), (Some(60), 3_000), (None, 1_000)]
-        {
-            assert_eq!(gap(living), millis(gap_of_each), "{living:?}");
+        for (processes, gap_of_each) in [(1, 50), (2, 100), (7, 350), (60, 3_000)] {
+            assert_eq!(gap(NonZeroU32::new(processes)), millis(gap_of_each), "{processes}");
         }
+        assert_eq!(gap(None), millis(1_000));
     }
 
     #[test]

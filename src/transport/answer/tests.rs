@@ -150,7 +150,7 @@ impl Asked {
 /// Answers without waiting for anything.
 fn answer_at(at: Instant, engine: Option<&Engine>, parts: &Parts) -> Answer {
     let outside = Outside::default();
-    answer(Judge { engine, outside: &outside }, parts, || at).now_or_never().unwrap()
+    answer(Judge { engine, outside: &outside }, parts, at, || at).now_or_never().unwrap()
 }
 
 /// Status, header lines and body, as they would be read.

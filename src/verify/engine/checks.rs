@@ -9,7 +9,7 @@ use super::elsewhere::{Found, Inquiry};
 use super::{Matched, Step};
 use crate::core::digest::Digest;
 use crate::core::policy::Api;
-use crate::core::usage::{LastUse, Usage};
+use crate::core::usage::LastUse;
 use crate::core::verdict::{Code, Denial, LimitState};
 use crate::verify::account::Account;
 use crate::verify::allowance::Shadow;
@@ -55,8 +55,9 @@ impl<H: Headers + ?Sized> Use<'_, H> {
     pub(super) fn check_and_charge(&self) -> Came {
         let checked = self.check();
         let Ok(granted) = self.entry.granted() else {
-            let first_use = self.count(&mut self.entry.counters.open(), checked.as_ref().map(|()| &Step::Pass));
-            return Came { step: checked.map(|()| Step::Pass), limit: None, first_use };
+            let step = checked.map(|()| Step::Pass);
+            let first_use = self.count(&mut self.entry.counters.open(), &step);
+            return Came { step, limit: None, first_use };
         };
         let mut accounts = Accounts::open(self.entry, granted);
         let (step, limit) = if self.limits_elsewhere && self.has_limits(granted) {
@@ -64,7 +65,7 @@ impl<H: Headers + ?Sized> Use<'_, H> {
         } else {
             self.charge(checked, &mut accounts)
         };
-        let first_use = self.count(&mut accounts.counters, step.as_ref());
+        let first_use = self.count(&mut accounts.counters, &step);
         Came { step, limit, first_use }
     }
 
@@ -76,10 +77,7 @@ impl<H: Headers + ?Sized> Use<'_, H> {
         let spending = self.spending();
         let step = checked.and_then(|()| {
             if self.processes.is_none() && self.has_limits(accounts.granted) {
-                return Err(Denial::new(
-                    Code::Unavailable,
-                    "it is not known yet among how many processes limits are shared",
-                ));
+                return Err(transaction::unknown_share());
             }
             match accounts.with(|parts| transaction::charge(parts, &spending)) {
                 Outcome::Charged => Ok(Step::Pass),
@@ -139,17 +137,14 @@ impl<H: Headers + ?Sized> Use<'_, H> {
     }
 
     /// What has not come to an end yet is counted when it has.
-    fn count(&self, counters: &mut Open<'_>, step: Result<&Step, &Denial>) -> bool {
-        match step {
-            Ok(Step::Pass) => counters.count(|usage| self.allowed(usage)),
-            Err(denial) => counters.count(|usage| usage.denied(denial.name())),
-            Ok(Step::Short(_) | Step::Elsewhere(_)) => false,
-        }
-    }
-
-    fn allowed(&self, usage: &mut Usage) {
+    fn count(&self, counters: &mut Open<'_>, step: &Result<Step, Denial>) -> bool {
+        let outcome = match step {
+            Ok(Step::Pass) => Ok(()),
+            Err(denial) => Err(denial),
+            Ok(Step::Short(_) | Step::Elsewhere(_)) => return false,
+        };
         let request = LastUse { at: self.now, from: self.original.client };
-        usage.allowed(request, self.version, self.matched.route().map(|route| &route.name));
+        counters.count(outcome, request, self.version, self.matched.route())
     }
 
     /// Steps 6 to 13.

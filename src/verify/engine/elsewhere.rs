@@ -142,8 +142,7 @@ impl Inquiry {
     fn ask_here(&self, case: &Case) -> (Result<(), Denial>, Option<LimitState>) {
         let Some((entry, granted)) = case.known_key() else { return (Ok(()), None) };
         let Some(demand) = case.demand() else {
-            let cause = "it is not known yet among how many processes limits are shared";
-            return (Err(Denial::new(Code::Unavailable, cause)), None);
+            return (Err(transaction::unknown_share()), None);
         };
         let mut accounts = Accounts::open(entry, granted);
         accounts.with(|parts| {
