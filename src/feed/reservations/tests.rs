@@ -107,7 +107,8 @@ async fn requests_that_wait_together_are_supplied_by_one_write() {
     let process = Process::start(&server, 100);
     let answers = futures::future::join_all((0..64).map(|_| process.ask())).await;
     assert!(answers.iter().all(Option::is_none), "{answers:?}");
-    assert_eq!((server.lock().writes, reserved_in(&server)), (1, 64));
+    let writes = server.lock().writes;
+    assert_eq!((writes, reserved_in(&server)), (1, 64));
 }
 
 #[tokio::test(start_paused = true)]
