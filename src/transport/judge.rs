@@ -58,14 +58,16 @@ impl Outside {
                 }
                 Judgement::Elsewhere(case, inquiry) => {
                     let Some(Store { limits, on_error }) = &self.store else {
-                        return inquiry.finish(case, Err(OnStoreError::Deny));
+                        return inquiry.finish(case, Err(OnStoreError::Deny), Ok(()));
                     };
                     let answer = limits.charge(inquiry.request()).await;
                     let answer = answer.map_err(|error| {
                         debug!(error = chain(&error), "rate limits are not counted by their store");
                         *on_error
                     });
-                    return inquiry.finish(case, answer);
+                    // The permit is read at every decision, and a key may have been revoked while its limits were counted.
+                    let at = clock();
+                    return inquiry.finish(case, answer, engine.recheck(request, at.now, at.since_boot));
                 }
                 Judgement::Final(verdict) => return verdict,
             }

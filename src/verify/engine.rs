@@ -58,7 +58,7 @@ impl Judgement {
         match self {
             Self::Final(verdict) => verdict,
             Self::Short(case, _) => case.unavailable(),
-            Self::Elsewhere(case, inquiry) => inquiry.finish(case, Err(OnStoreError::Local)),
+            Self::Elsewhere(case, inquiry) => inquiry.finish(case, Err(OnStoreError::Local), Ok(())),
         }
     }
 }
@@ -173,7 +173,8 @@ impl Engine {
         H: Headers + ?Sized,
     {
         let mut verdict = Verdict::default();
-        let step = self.judge(request, now, monotonic, &mut verdict);
+        let charge = |presented: &Use<'_, H>| presented.check_and_charge();
+        let step = self.judge(request, now, monotonic, &mut verdict, charge);
         let case = |verdict| Case {
             verdict,
             index: Arc::clone(&self.index),
@@ -188,13 +189,27 @@ impl Engine {
         }
     }
 
-    /// Steps 0 to 5: up to the point where it is clear whose key it is.
+    /// Judges a request again as far as nothing is charged: what has become known while an answer was waited for
+    /// holds for it as for any other.
+    ///
+    /// # Errors
+    /// It is refused by now.
+    pub fn recheck<H>(&self, request: &Request<'_, H>, now: Timestamp, monotonic: Duration) -> Result<(), Denial>
+    where
+        H: Headers + ?Sized,
+    {
+        let check = |presented: &Use<'_, H>| presented.check_only();
+        self.judge(request, now, monotonic, &mut Verdict::default(), check).map(|_| ())
+    }
+
+    /// Steps 0 to 5: up to the point where it is clear whose key it is. The others are up to `conclude`.
     fn judge<H>(
         &self,
         request: &Request<'_, H>,
         now: Timestamp,
         monotonic: Duration,
         verdict: &mut Verdict,
+        conclude: impl FnOnce(&Use<'_, H>) -> Came,
     ) -> Result<Step, Denial>
     where
         H: Headers + ?Sized,
@@ -239,7 +254,7 @@ impl Engine {
             processes: self.index.processes(),
             limits_elsewhere: self.limits_elsewhere,
         };
-        let Came { step, limit, first_use } = presented.check_and_charge();
+        let Came { step, limit, first_use } = conclude(&presented);
         if first_use {
             self.index.used().enter(Arc::clone(&entry), monotonic);
         }

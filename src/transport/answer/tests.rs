@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::num::NonZeroU32;
 
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http::Request as HttpRequest;
 
 use super::*;
@@ -13,11 +14,14 @@ use crate::core::fixtures;
 use crate::core::key::{Environment, KeyFormat, PlainKey};
 use crate::core::policy::{Api, Credential, Key, Mode, ObjectName, RateLimit, Unmatched};
 use crate::core::query::Query;
+use crate::core::ratelimit::Cells;
 use crate::core::rotation::VersionState;
 use crate::core::route::{Route, Routes};
 use crate::core::scope::Scope;
+use crate::transport::judge::Store;
 use crate::verify::gate::{Gate, Watched};
 use crate::verify::index::{Index, KeyRecord, KeyVersion};
+use crate::verify::store::{LimitStore, OnStoreError, StoreAnswer, StoreError, StoreRequest};
 
 /// 2023-11-14T22:13:20Z, 20 s into a minute.
 const NOW: i64 = 1_700_000_000;
@@ -90,17 +94,26 @@ fn engine() -> Engine {
 }
 
 fn engine_of(api: Api) -> Engine {
-    let (index, gate) = (Index::default(), Gate::new(Duration::from_secs(30)));
+    engine_over(index_of(api))
+}
+
+fn index_of(api: Api) -> Arc<Index> {
+    let index = Index::default();
     index.set_processes(NonZeroU32::MIN);
     index.change_policies(|policies| {
         policies.apis.insert(ObjectName::new("speech", "transcripts"), Ok(Arc::new(api)));
     });
     index.reset(vec![record()]);
+    Arc::new(index)
+}
+
+fn engine_over(index: Arc<Index>) -> Engine {
+    let gate = Gate::new(Duration::from_secs(30));
     gate.permit(AT.since_boot + Duration::from_secs(30));
     for kind in Watched::ALL {
         gate.listed(kind, AT.since_boot);
     }
-    Engine::new(Arc::new(index), Arc::new(gate), pepper().into())
+    Engine::new(index, Arc::new(gate), pepper().into())
 }
 
 /// A call as nginx makes it.
@@ -136,13 +149,16 @@ impl Asked {
         self.with("x-api-key", string().expose())
     }
 
-    fn of(self, engine: Option<&Engine>) -> (String, Option<Judged>) {
+    fn request(self) -> Parts {
         let mut request = HttpRequest::get(self.path);
         for (name, value) in self.headers {
             request = request.header(name, value);
         }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        let Answer { response, judged } = answer_at(AT, engine, &parts);
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn of(self, engine: Option<&Engine>) -> (String, Option<Judged>) {
+        let Answer { response, judged } = answer_at(AT, engine, &self.request());
         (text(response), judged)
     }
 }
@@ -278,6 +294,41 @@ fn a_silent_watch_closes_the_engine() {
     let late = Instant { since_boot: AT.since_boot + Duration::from_secs(31), ..AT };
     let (parts, ()) = HttpRequest::get(AUTH).body(()).unwrap().into_parts();
     assert_eq!(answer_at(late, Some(&engine), &parts).response.status(), 503);
+}
+
+/// A store of limits that has room for everything, and while it answers something else happens.
+struct Meanwhile<F>(F);
+
+impl<F: Fn() + Send + Sync> LimitStore for Meanwhile<F> {
+    fn charge(&self, request: StoreRequest) -> BoxFuture<'_, Result<StoreAnswer, StoreError>> {
+        (self.0)();
+        let cells = request.charges.iter().map(|_| Cells::default()).collect();
+        Box::pin(std::future::ready(Ok(StoreAnswer { admitted: true, at: AT.now, cells })))
+    }
+}
+
+#[test]
+fn what_becomes_known_while_a_store_answers_counts() {
+    let silent = Instant { since_boot: AT.since_boot + Duration::from_secs(31), ..AT };
+    for (revokes, answered, expected) in [
+        (false, AT, "ALLOWED"),
+        (true, AT, Code::Revoked.as_str()),
+        // The permit has lapsed by then.
+        (false, silent, Code::Unavailable.as_str()),
+    ] {
+        let index = index_of(api());
+        let engine = engine_over(Arc::clone(&index)).with_limits_elsewhere();
+        let limits = Arc::new(Meanwhile(move || {
+            if revokes {
+                index.apply(KeyRecord { revoked_for_good: true, ..record() });
+            }
+        }));
+        let outside = Outside { store: Some(Store { limits, on_error: OnStoreError::Deny }), ..Outside::default() };
+        let request = nginx(AUTH).with_key().request();
+        let judge = Judge { engine: Some(&engine), outside: &outside };
+        let Answer { judged, .. } = answer(judge, &request, AT, || answered).now_or_never().unwrap();
+        assert_eq!(judged, Some(judged_as(expected, None)));
+    }
 }
 
 #[test]

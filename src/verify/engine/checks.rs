@@ -69,6 +69,11 @@ impl<H: Headers + ?Sized> Use<'_, H> {
         Came { step, limit, first_use }
     }
 
+    /// Checks the key and its use, and charges and counts nothing.
+    pub(super) fn check_only(&self) -> Came {
+        Came { step: self.check().map(|()| Step::Pass), limit: None, first_use: false }
+    }
+
     fn charge(
         &self,
         checked: Result<(), Denial>,

@@ -95,9 +95,15 @@ impl Inquiry {
         self.request.clone()
     }
 
-    /// Comes to a verdict with what was answered, or with what is to be done without an answer.
+    /// Comes to a verdict with what was answered, or with what is to be done without an answer, and with what the
+    /// request was refused for meanwhile (`super::Engine::recheck`).
     #[must_use]
-    pub fn finish(mut self, case: Case, answer: Result<StoreAnswer, OnStoreError>) -> Verdict {
+    pub fn finish(
+        mut self,
+        case: Case,
+        answer: Result<StoreAnswer, OnStoreError>,
+        standing: Result<(), Denial>,
+    ) -> Verdict {
         let (room, limit) = match &answer {
             Ok(answer) => (self.room(answer), self.closest(answer)),
             Err(OnStoreError::Local) => self.ask_here(&case),
@@ -105,11 +111,12 @@ impl Inquiry {
                 (Err(Denial::new(Code::Unavailable, "the store of rate limits has not answered")), None)
             }
         };
-        let outcome = match (self.refusal.take(), room) {
-            (Some(refusal), _) if self.is_before_limits => Err(refusal),
-            (_, Err(no_room)) => Err(no_room),
-            (Some(refusal), Ok(())) => Err(refusal),
-            (None, Ok(())) => Ok(()),
+        let outcome = match (standing, self.refusal.take(), room) {
+            (Err(refusal), _, _) => Err(refusal),
+            (Ok(()), Some(refusal), _) if self.is_before_limits => Err(refusal),
+            (Ok(()), _, Err(no_room)) => Err(no_room),
+            (Ok(()), Some(refusal), Ok(())) => Err(refusal),
+            (Ok(()), None, Ok(())) => Ok(()),
         };
         // Before the case is settled under the same lock.
         match (&outcome, self.charged.take()) {

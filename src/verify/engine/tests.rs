@@ -803,7 +803,7 @@ fn answer_of(judgement: Judgement, answer: impl FnOnce(&StoreRequest) -> Result<
     match judgement {
         Judgement::Elsewhere(case, inquiry) => {
             let answer = answer(&inquiry.request());
-            inquiry.finish(case, answer)
+            inquiry.finish(case, answer, Ok(()))
         }
         other => panic!("{other:?}"),
     }
