@@ -111,13 +111,12 @@ impl Inquiry {
                 (Err(Denial::new(Code::Unavailable, "the store of rate limits has not answered")), None)
             }
         };
-        let outcome = match (standing, self.refusal.take(), room) {
-            (Err(refusal), _, _) => Err(refusal),
-            (Ok(()), Some(refusal), _) if self.is_before_limits => Err(refusal),
-            (Ok(()), _, Err(no_room)) => Err(no_room),
-            (Ok(()), Some(refusal), Ok(())) => Err(refusal),
-            (Ok(()), None, Ok(())) => Ok(()),
-        };
+        let outcome = standing.and_then(|()| match (self.refusal.take(), room) {
+            (Some(refusal), _) if self.is_before_limits => Err(refusal),
+            (_, Err(no_room)) => Err(no_room),
+            (Some(refusal), Ok(())) => Err(refusal),
+            (None, Ok(())) => Ok(()),
+        });
         // Before the case is settled under the same lock.
         match (&outcome, self.charged.take()) {
             (Ok(()), Some(charged)) => charged.keep(),
