@@ -1,171 +1,40 @@
-//! What a decision costs without any transport: `Engine::verify` for keys with one scope, one CIDR range and two
-//! rate limits, drawn uniformly from the whole index, beside what could not be left out of it.
+//! What a decision costs without any transport: `Engine::verify` for keys with one scope and one CIDR range, drawn
+//! uniformly from the whole index, beside what could not be left out of it.
 //!
 //! `cargo bench --bench engine` prints the bytes that a key takes, too.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints its figures and ends at a surprise")]
-#![expect(clippy::cast_possible_truncation, reason = "the remainder by 256 is a byte")]
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::hint::black_box;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::measurement::{Measurement, WallTime};
-use criterion::{Bencher, BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{Bencher, Criterion, criterion_group, criterion_main};
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
-use keyturn::core::address::AddressSet;
-use keyturn::core::digest::{Digest, Pepper};
-use keyturn::core::key::{Environment, KeyFormat};
-use keyturn::core::policy::{
-    Api, Credential, Delivery, Key, Mode, ObjectName, Preflight, RateLimit, Schedule, Tier, Unmatched,
-};
-use keyturn::core::query::Query;
-use keyturn::core::rotation::VersionState;
-use keyturn::core::route::{Route, Routes};
-use keyturn::core::scope::Scope;
+use keyturn::core::digest::Digest;
 use keyturn::core::verdict::Denial;
-use keyturn::verify::engine::Engine;
-use keyturn::verify::gate::{Gate, Watched};
-use keyturn::verify::index::{Index, KeyRecord, KeyVersion};
+use keyturn::verify::engine::{Engine, Judgement};
 use keyturn::verify::request::{Original, Request};
 
-const SIZES: [usize; 2] = [1, 100_000];
+use fleet::{Fleet, Kind, Random, hand_out};
+
+#[path = "support/fleet.rs"]
+mod fleet;
+
+const SIZES: [usize; 4] = [1, 1_000, 100_000, 1_000_000];
+
+/// At this size, keys with other limits are measured, too.
+const SIZE_OF_KINDS: usize = 100_000;
+
+/// Keys that stay in the processor's caches, however many others there are.
+const FEW: usize = 1_000;
 
 /// Requests that are prepared together, outside of what is timed: their headers stay in the cache, as those of
 /// a request that has just been parsed are.
 const BATCH: usize = 256;
-
-/// SplitMix64: reproducible and independent of any library.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ (value >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
-    }
-}
-
-fn format() -> KeyFormat {
-    KeyFormat { prefix: "sk".into(), length: 32 }
-}
-
-fn string(random: &mut Random) -> String {
-    let fill = |bytes: &mut [u8]| -> Result<(), Infallible> {
-        bytes.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.next().to_le_bytes()[..chunk.len()]));
-        Ok(())
-    };
-    format().mint(Environment::Live, fill).unwrap().expose().to_owned()
-}
-
-fn limit(name: &str, limit: u32, seconds: u64) -> RateLimit {
-    RateLimit { name: name.into(), limit, window: Duration::from_secs(seconds), auto_apply: true }
-}
-
-fn name(name: &str) -> ObjectName {
-    ObjectName::new("speech", name)
-}
-
-/// An API with a dozen routes, of which the requests take one.
-fn api() -> Api {
-    let route = |name: &str, path: &str| Route {
-        name: name.into(),
-        methods: vec!["GET".into()],
-        path: path.into(),
-        require: Some(Query::parse("transcripts:read").unwrap()),
-        resource: None,
-        cost: 1,
-        charges: vec![],
-        public: false,
-    };
-    let mut routes: Vec<_> = (0..10).map(|at| route(&format!("r{at}"), &format!("/v1/things{at}/{{id}}"))).collect();
-    routes.push(route("read", "/v1/transcripts/{id}"));
-    routes.push(route("list", "/v1/transcripts"));
-    Api {
-        mode: Mode::Enforce,
-        name: name("transcripts"),
-        key_format: format(),
-        credentials: vec![
-            Credential::Header { name: "authorization".into(), scheme: Some("Bearer".into()) },
-            Credential::Header { name: "x-api-key".into(), scheme: None },
-        ],
-        grants: vec![],
-        default_tier: None,
-        default_schedule: Schedule::default(),
-        expires_after: None,
-        default_scopes: vec![],
-        reversible_revocation: false,
-        routes: Routes::build(routes).unwrap(),
-        unmatched: Unmatched::Deny,
-        preflight: Preflight::Pass,
-        identify_scopes: false,
-    }
-}
-
-/// A key as a watch hands it over: every string is its own, and so are owner and range.
-fn record(at: usize, digest: Digest) -> KeyRecord {
-    let uid: Arc<str> = format!("6f1e0c1a-0000-4000-8000-{at:012}").into();
-    let name = name(&format!("customer-{at:06}"));
-    let network = format!("10.{}.{}.0/24", at / 256 % 256, at % 256);
-    let key = Key {
-        name: name.clone(),
-        uid: Arc::clone(&uid),
-        created_at: Timestamp::UNIX_EPOCH,
-        api: self::name("transcripts"),
-        environment: Environment::Live,
-        owner: Some(format!("acme-{at:06}").into()),
-        tier: Some("pro".into()),
-        scopes: Some(vec![Scope::parse("transcripts:read").unwrap()]),
-        roles: vec![],
-        ip_allowlist: AddressSet::parse([network]).unwrap(),
-        resources: vec![],
-        rate_limits: vec![limit("burst", u32::MAX, 1)],
-        quotas: vec![],
-        credits: None,
-        enabled: true,
-        revoked: false,
-        expires_at: None,
-        rotation: Schedule::default(),
-        rotation_request: None,
-        secret_name: Arc::clone(&name.name),
-        delivery: Delivery::Retain,
-        source: None,
-    };
-    let version = KeyVersion { number: 1, digest, state: VersionState::Current, not_after: None };
-    KeyRecord {
-        key: Ok(key),
-        name,
-        uid,
-        created_at: Timestamp::UNIX_EPOCH,
-        id: Some(format!("key_{at:022}")),
-        versions: vec![version],
-        usage: None,
-        revoked_for_good: false,
-        refused_by_controller: None,
-    }
-}
-
-fn index() -> Index {
-    let index = Index::default();
-    let pro = Tier { name: "pro".into(), rate_limits: vec![limit("requests", u32::MAX, 86_400)], ..Tier::default() };
-    index.set_processes(NonZeroU32::MIN);
-    index.change_policies(|policies| {
-        policies.apis.insert(name("transcripts"), Ok(Arc::new(api())));
-        policies.tiers.insert(name("pro"), Ok(Arc::new(pro)));
-    });
-    index
-}
 
 /// Pages that the process keeps in memory, in bytes.
 fn resident() -> usize {
@@ -173,28 +42,24 @@ fn resident() -> usize {
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4_096
 }
 
-fn engine(index: Index, pepper: &Pepper) -> Engine {
-    let gate = Gate::new(Duration::from_secs(30));
-    gate.permit(Duration::from_secs(30));
-    Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, Duration::ZERO));
-    Engine::new(Arc::new(index), Arc::new(gate), pepper.clone().into())
-}
-
-/// Fills an index as a first list does and prints what the process grew by.
-fn filled(digests: &[Digest]) -> Index {
-    let index = index();
+/// Makes a fleet and prints what the index grew by.
+fn filled(size: usize, kind: Kind) -> Fleet {
+    // Strings and digests are there in both, so that they drop out of the difference.
+    let empty = allocation_counter::measure(|| drop(fleet::strings(size, size as u64)));
     let before = resident();
-    let records = || digests.iter().enumerate().map(|(at, digest)| record(at, *digest));
-    // One after the other: what a list holds while it is read is not what a key costs afterwards.
-    let heap = allocation_counter::measure(|| records().for_each(|record| index.apply(record)));
-    let keys = i64::try_from(digests.len()).unwrap();
+    let mut fleet = None;
+    let heap = allocation_counter::measure(|| fleet = Some(Fleet::new(size, kind)));
+    let fleet = fleet.unwrap();
+    let beside: usize =
+        fleet.strings.iter().map(|string| string.len() + size_of::<String>() + size_of::<Digest>()).sum();
+    let (keys, beside) = (i64::try_from(size).unwrap(), i64::try_from(beside).unwrap());
     let grown = i64::try_from(resident().saturating_sub(before)).unwrap();
     println!(
-        "{keys} keys: {} bytes of heap and {} bytes of resident memory each",
-        heap.bytes_current / keys,
-        grown / keys
+        "{keys} {kind:?} keys: {} bytes of heap and {} bytes of resident memory each",
+        (heap.bytes_current - empty.bytes_current - beside) / keys,
+        (grown - beside) / keys
     );
-    index
+    fleet
 }
 
 /// Nanoseconds per judgement of every batch: on a machine that others use too, the quickest tenth tells what a
@@ -252,8 +117,7 @@ fn presented(strings: &[String]) -> impl FnMut(usize) -> Presented {
     let mut now = Timestamp::from_second(1_000_000_000).unwrap();
     move |at| {
         now += Duration::from_micros(1);
-        let authorization = format!("Bearer {}", strings[at]);
-        Presented { authorization, client: [10, (at / 256 % 256) as u8, (at % 256) as u8, 9].into(), now }
+        Presented { authorization: format!("Bearer {}", strings[at]), client: fleet::client(at), now }
     }
 }
 
@@ -270,47 +134,74 @@ fn verify(engine: &Engine, presented: &Presented) -> Option<Denial> {
         }),
         headers: &headers[..],
     };
-    engine.verify(&request, presented.now, Duration::from_secs(1)).alone().denial
+    loop {
+        match engine.verify(&request, presented.now, Duration::from_secs(1)) {
+            Judgement::Short(_, shortage) => hand_out(&shortage, presented.now),
+            judged => return judged.alone().denial,
+        }
+    }
 }
 
-fn engine_verify(criterion: &mut Criterion) {
-    let pepper = Pepper::new("p1", &[7; 32]).unwrap();
-    let mut group = criterion.benchmark_group("engine");
+/// Judges every key once, so that what is handed out once is not part of what is timed.
+fn warm(engine: &Engine, strings: &[String]) {
+    let mut present = presented(strings);
+    (0..strings.len()).for_each(|at| assert_eq!(verify(engine, &present(at)), None));
+}
+
+/// Runs what `drawn` is to time, and prints its spread beside criterion's figures.
+fn bench(criterion: &mut Criterion, name: &str, mut run: impl FnMut(&mut Bencher<'_>, &mut Spread)) {
+    let mut spread = Spread::default();
+    criterion.bench_function(name, |bencher| run(bencher, &mut spread));
+    spread.print(name);
+}
+
+fn of_sizes(criterion: &mut Criterion) {
     for size in SIZES {
-        let mut random = Random(size as u64);
-        let strings: Vec<_> = (0..size).map(|_| string(&mut random)).collect();
-        let digests: Vec<_> = strings.iter().map(|string| pepper.digest_of(string.as_bytes())).collect();
-        let engine = engine(filled(&digests), &pepper);
-        let unknown: Vec<_> = (0..size).map(|_| string(&mut random)).collect();
-        let map: HashMap<_, _, RandomState> = digests.iter().copied().zip(0..).collect();
-        let mut bench = |name: &str, run: &mut dyn FnMut(&mut Bencher<'_>, &mut Spread)| {
-            let mut spread = Spread::default();
-            group.bench_function(BenchmarkId::new(name, size), |bencher| run(bencher, &mut spread));
-            spread.print(&format!("{name}/{size}"));
-        };
-        bench("verify", &mut |bencher, spread| {
-            let judge = |key: &Presented| assert_eq!(verify(&engine, key), None);
-            drawn(bencher, spread, size, presented(&strings), judge);
+        let fleet = filled(size, Kind::Limited);
+        let (engine, unknown) = (fleet.engine(), fleet::strings(size, 0));
+        let admit = |key: &Presented| assert_eq!(verify(&engine, key), None);
+        warm(&engine, &fleet.strings);
+        bench(criterion, &format!("verify/{size}"), |bencher, spread| {
+            drawn(bencher, spread, size, presented(&fleet.strings), admit);
         });
-        bench("verify an unknown key", &mut |bencher, spread| {
-            let judge = |key: &Presented| assert!(verify(&engine, key).is_some());
-            drawn(bencher, spread, size, presented(&unknown), judge);
+        if size > FEW {
+            bench(criterion, &format!("verify {FEW} of them/{size}"), |bencher, spread| {
+                drawn(bencher, spread, FEW, presented(&fleet.strings), admit);
+            });
+        }
+        bench(criterion, &format!("verify an unknown key/{size}"), |bencher, spread| {
+            let refuse = |key: &Presented| assert!(verify(&engine, key).is_some());
+            drawn(bencher, spread, size, presented(&unknown), refuse);
         });
-        bench("digest alone", &mut |bencher, spread| {
-            let judge = |key: &String| {
-                black_box(pepper.digest_of(key.as_bytes()));
+        bench(criterion, &format!("digest alone/{size}"), |bencher, spread| {
+            let digest = |key: &String| {
+                black_box(fleet.pepper.digest_of(key.as_bytes()));
             };
-            drawn(bencher, spread, size, |at| strings[at].clone(), judge);
+            drawn(bencher, spread, size, |at| fleet.strings[at].clone(), digest);
         });
-        bench("HashMap look-up alone", &mut |bencher, spread| {
-            let judge = |digest: &Digest| {
+        let map: HashMap<_, _, RandomState> = fleet.digests.iter().copied().zip(0..).collect();
+        bench(criterion, &format!("HashMap look-up alone/{size}"), |bencher, spread| {
+            let look_up = |digest: &Digest| {
                 black_box(map.get(digest));
             };
-            drawn(bencher, spread, size, |at| digests[at], judge);
+            drawn(bencher, spread, size, |at| fleet.digests[at], look_up);
         });
     }
-    group.finish();
 }
 
-criterion_group!(benches, engine_verify);
+fn of_kinds(criterion: &mut Criterion) {
+    for kind in [Kind::Unlimited, Kind::Limited, Kind::Owned, Kind::Metered] {
+        let fleet = filled(SIZE_OF_KINDS, kind);
+        let engine = fleet.engine();
+        warm(&engine, &fleet.strings);
+        for (of, size) in [("", SIZE_OF_KINDS), (" few of", FEW)] {
+            bench(criterion, &format!("verify{of} {kind:?}/{SIZE_OF_KINDS}"), |bencher, spread| {
+                let admit = |key: &Presented| assert_eq!(verify(&engine, key), None);
+                drawn(bencher, spread, size, presented(&fleet.strings), admit);
+            });
+        }
+    }
+}
+
+criterion_group!(benches, of_sizes, of_kinds);
 criterion_main!(benches);

@@ -5,10 +5,9 @@
 //! tests/cluster/run.sh cargo bench --bench store
 //! ```
 //!
-//! Both keep 1, 16 and 64 requests going at once for `KEYTURN_BENCH_SECONDS` (5) each, in turns, on a runtime of
-//! their own with one thread. The bare client has as many connections as the store, one, and as many as requests,
-//! none of which is ever sent two at a time. Printed are charges per second, the client's processor time per charge,
-//! and the middle and 99th percentile of their latency.
+//! Both keep 1, 16 and 64 requests going at once for `KEYTURN_BENCH_MILLISECONDS` (1,000) a round, in turns, on a runtime
+//! with one thread, whose processor time is what counts. The bare client has as many connections as the store, one,
+//! and as many as requests, none of which is ever sent two at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +20,11 @@ use keyturn::verify::store::{LimitStore, StoreCharge, StoreRequest};
 use redis::aio::MultiplexedConnection;
 use rustix::time::{ClockId, clock_gettime};
 use smallvec::smallvec;
+use tokio::runtime::Builder;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use rounds::{Figures, compare};
 use support::redis::Redis;
 use support::wait::eventually;
 
@@ -36,6 +37,9 @@ mod support {
     pub(crate) mod redis;
     pub(crate) mod wait;
 }
+
+#[path = "support/rounds.rs"]
+mod rounds;
 
 /// So many that none is refused.
 const LIMIT: u32 = 1_000_000_000;
@@ -94,14 +98,6 @@ impl Charging for Bare {
     }
 }
 
-/// What one measurement has shown.
-struct Figures {
-    per_second: f64,
-    processor: Duration,
-    middle: Duration,
-    high: Duration,
-}
-
 /// Keeps that many charges going for as long.
 async fn measure(charging: &impl Charging, at_once: usize, time: Duration) -> Figures {
     let (began, used) = (Instant::now(), processor());
@@ -119,16 +115,8 @@ async fn measure(charging: &impl Charging, at_once: usize, time: Duration) -> Fi
             latencies.push(sent.elapsed());
         }
     });
-    let mut latencies: Vec<Duration> = join_all(tasks).await.into_iter().flatten().collect();
-    let (took, used) = (began.elapsed(), processor().saturating_sub(used));
-    latencies.sort_unstable();
-    let count = latencies.len();
-    Figures {
-        per_second: count as f64 / took.as_secs_f64(),
-        processor: used / u32::try_from(count).expect("it does not take that long"),
-        middle: latencies[count / 2],
-        high: latencies[count * 99 / 100],
-    }
+    let latencies = join_all(tasks).await.into_iter().flatten().collect();
+    Figures::new(latencies, began.elapsed(), processor().saturating_sub(used))
 }
 
 /// What this process has had of the processors; the server is another one.
@@ -137,18 +125,11 @@ fn processor() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("less than a second"))
 }
 
-#[expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
-fn print(who: &str, at_once: usize, figures: &Figures) {
-    let Figures { per_second, processor, middle, high } = figures;
-    println!(
-        "{who:<28} {at_once:>3} at once {per_second:>9.0}/s {processor:>10.1?} CPU {middle:>10.1?} p50 {high:>10.1?} p99"
-    );
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
-    let time = Duration::from_secs(seconds());
-    let server = Redis::start().await;
+fn main() {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("there is a runtime");
+    let time = Duration::from_millis(milliseconds());
+    let _inside = runtime.enter();
+    let server = runtime.block_on(Redis::start());
     let settings = Settings {
         urls: vec![server.url().parse().expect("a server's URL is one")],
         username: None,
@@ -158,18 +139,22 @@ async fn main() {
         max_waiting: 1_024,
     };
     let store = Store::start(settings, Arc::new(Metrics::new()));
-    eventually("the store is connected", async || store.trouble().map_or(Ok(()), Err)).await;
+    let connected = async || store.trouble().map_or(Ok(()), Err);
+    runtime.block_on(eventually("the store is connected", connected));
     for at_once in [1, 16, 64] {
-        let one = Bare::connect(&server, 1).await;
-        let as_many = Bare::connect(&server, at_once).await;
-        print("bare, one connection", at_once, &measure(&one, at_once, time).await);
-        print("bare, a connection each", at_once, &measure(&as_many, at_once, time).await);
-        print("store", at_once, &measure(&store, at_once, time).await);
+        let (one, as_many) =
+            runtime.block_on(async { (Bare::connect(&server, 1).await, Bare::connect(&server, at_once).await) });
+        let names = ["bare, one connection", "bare, a connection each", "store"];
+        compare(&format!("{at_once} charges at once"), &names, |contender| match contender {
+            0 => runtime.block_on(measure(&one, at_once, time)),
+            1 => runtime.block_on(measure(&as_many, at_once, time)),
+            _ => runtime.block_on(measure(&store, at_once, time)),
+        });
     }
 }
 
 /// How long each measurement takes.
 #[expect(clippy::disallowed_methods, reason = "a benchmark is told by its environment")]
-fn seconds() -> u64 {
-    std::env::var("KEYTURN_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+fn milliseconds() -> u64 {
+    std::env::var("KEYTURN_BENCH_MILLISECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000)
 }
