@@ -132,6 +132,7 @@ fn verify(engine: &Engine, presented: &Presented) -> Option<Denial> {
             target: b"/v1/transcripts/42?verbose=true",
             client: Some(presented.client),
         }),
+        body: Ok(b""),
         headers: &headers[..],
     };
     loop {

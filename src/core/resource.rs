@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::glob;
+use super::pointer::Pointer;
 use super::verdict::{Code, Denial};
 
 /// What a key may use of one kind. Patterns ([`glob`]) of ids, names and groups.
@@ -67,6 +68,8 @@ pub enum ValueSource {
     Header(Arc<str>),
     /// A query parameter.
     Query(Arc<str>),
+    /// A member of a JSON body.
+    Body(Pointer),
 }
 
 /// Which resource the requests for a route are for.

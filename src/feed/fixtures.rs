@@ -71,6 +71,7 @@ impl Verifier {
             api: "transcripts",
             route: None,
             original: Ok(original),
+            body: Ok(b""),
             headers: &headers[..],
         };
         self.engine.verify(&request, now, Duration::from_secs(1))

@@ -18,6 +18,8 @@ pub(super) const DATA_KEY: &str = r"^[-.\w]+$";
 const RESOURCE_KIND: &str = "^[a-z][a-z0-9-]*$";
 /// An owner's name, here and in its ApiKeyOwner.
 const OWNER: &str = r"^[\w.-]+$";
+/// RFC 6901, section 3.
+const POINTER: &str = "^(/([^/~]|~[01])*)+$";
 /// RFC 3339, upper-case, at most nanoseconds.
 const TIMESTAMP: &str = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$";
 
@@ -174,6 +176,15 @@ pub(super) fn host(field: &str) -> Rule {
         field,
         OBJECT_NAME,
         "is no host name; write it in lower case without scheme and port, such as api.example.com",
+    )
+}
+
+/// A JSON pointer to something inside of a document.
+pub(super) fn pointer(field: &str) -> Rule {
+    matches(
+        field,
+        POINTER,
+        "is no JSON pointer (RFC 6901); write it as /runtime_id, with ~0 for ~ and ~1 for / in a name",
     )
 }
 

@@ -118,6 +118,7 @@ async fn judge(
         api: call.api,
         route: call.route,
         original: dialect.read(call.headers),
+        body: Err("the proxy does not send bodies"),
         headers: call.headers,
     };
     let verdict = by.outside.judge(engine, &request, began, &clock).await;

@@ -249,6 +249,7 @@ impl Engine {
             api,
             original: &original,
             headers: request.headers,
+            body: request.body,
             matched: &matched,
             now,
             processes: self.index.processes(),

@@ -2,6 +2,9 @@
 
 use std::net::IpAddr;
 
+/// The longest body that is read, in bytes: what names a resource stands in documents, not in uploads.
+pub const MAX_BODY: usize = 64 * 1024;
+
 /// The headers that the client sent.
 pub trait Headers {
     /// Every value under a name that is given in lower case, in the order of arrival.
@@ -26,6 +29,8 @@ pub struct Request<'a, H: ?Sized> {
     pub route: Option<&'a str>,
     /// What the client asked for, or why the proxy's description of it can't be understood.
     pub original: Result<Original<'a>, &'static str>,
+    /// The body that the client sent, empty if there is none, or why it is not known.
+    pub body: Result<&'a [u8], &'static str>,
     pub headers: &'a H,
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::parameters::{self, Octets};
 use super::request::{Headers, Original};
 use crate::core::path;
+use crate::core::pointer::Unclear;
 use crate::core::policy::Api;
 use crate::core::resource::{Access, ValueSource};
 use crate::core::route::Route;
@@ -16,6 +17,7 @@ pub(super) struct Asked<'a, H: ?Sized> {
     pub(super) route: &'a Route,
     pub(super) original: &'a Original<'a>,
     pub(super) headers: &'a H,
+    pub(super) body: Result<&'a [u8], &'static str>,
 }
 
 impl<H: Headers + ?Sized> Asked<'_, H> {
@@ -52,6 +54,13 @@ impl<H: Headers + ?Sized> Asked<'_, H> {
             }
             ValueSource::Header(name) => only(self.headers.values(name).map(|value| text(value.trim_ascii()))),
             ValueSource::Query(name) => only(parameters::values(self.original.target, name).map(decoded)),
+            ValueSource::Body(pointer) => match self.body? {
+                [] => Ok(None),
+                body => {
+                    let name = pointer.read(body).map_err(Unclear::as_str)?;
+                    Ok(name.filter(|name| !name.is_empty()).map(Cow::Owned))
+                }
+            },
         }
     }
 }

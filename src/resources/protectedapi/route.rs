@@ -93,6 +93,7 @@ pub struct ValueSource {
     /// A member of a JSON body, as a JSON pointer (RFC 6901) such as `/runtime_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::pointer("spec.routes[].resource.from[].body"))]
     pub body: Option<String>,
 }
 

@@ -34,6 +34,7 @@ pub(super) struct Use<'a, H: ?Sized> {
     pub(super) api: &'a Api,
     pub(super) original: &'a Original<'a>,
     pub(super) headers: &'a H,
+    pub(super) body: Result<&'a [u8], &'static str>,
     pub(super) matched: &'a Matched<'a>,
     pub(super) now: Timestamp,
     /// Among how many processes limits are shared, as far as is known.
@@ -177,7 +178,7 @@ impl<H: Headers + ?Sized> Use<'_, H> {
         if route.require.as_ref().is_some_and(|query| !query.holds(&granted.scopes)) {
             return deny(Code::InsufficientScope, "the key's scopes do not satisfy the route's query");
         }
-        Asked { api, route, original: self.original, headers: self.headers }.check(&granted.resources)
+        Asked { api, route, original: self.original, headers: self.headers, body: self.body }.check(&granted.resources)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::core::digest::Pepper;
 use crate::core::fixtures;
 use crate::core::ledger::{Ledger, Refusal};
 use crate::core::owner::{Owner, OwnerClaim, OwnerDirectory};
+use crate::core::pointer::Pointer;
 use crate::core::policy::{Age, RateLimit};
 use crate::core::ratelimit::{Cells, Rule};
 use crate::core::resource::{Access, Kind, RouteResource, ValueSource};
@@ -32,6 +33,7 @@ struct Ask {
     method: &'static str,
     target: String,
     client: Option<&'static str>,
+    body: Result<&'static [u8], &'static str>,
     headers: Vec<(&'static str, String)>,
     now: i64,
     monotonic: u64,
@@ -46,6 +48,7 @@ impl Default for Ask {
             method: "GET",
             target: "/v1/transcripts/1".to_owned(),
             client: Some("192.0.2.1"),
+            body: Ok(b""),
             headers: vec![bearer(1)],
             now: 100,
             monotonic: 10,
@@ -80,6 +83,7 @@ fn ask(engine: &Engine, ask: &Ask) -> Verdict {
         api: ask.api,
         route: ask.route,
         original: ask.broken.map_or(Ok(original), Err),
+        body: ask.body,
         headers: &headers[..],
     };
     engine.verify(&request, at(ask.now), Duration::from_secs(ask.monotonic)).alone()
@@ -538,6 +542,38 @@ fn what_a_request_is_for_is_read_where_the_route_says() {
 }
 
 #[test]
+fn a_resource_in_a_body_is_read_after_the_places_before_it() {
+    let places = ["/runtime_id", "/model"].map(|pointer| ValueSource::Body(Pointer::parse(pointer).unwrap()));
+    let from: Vec<_> = [ValueSource::Query("model".into())].into_iter().chain(places).collect();
+    let resource = RouteResource { kind: Arc::new(Kind::new("model", None)), from: from.into() };
+    let routes = vec![Route { resource: Some(resource), ..route("any", &["GET"], "/v1/any", None) }];
+    let api = api(|api| api.routes = Routes::build(routes).unwrap());
+    let access = Access { kind: "model".into(), allow: ["gpt".into()].into(), deny: [].into() };
+    let engine = engine(index(api, vec![record(|key| key.resources = vec![access])]));
+    let (forbidden, unclear) = (Some(Code::ResourceForbidden), Some(Code::ResourceNotFound));
+    for (target, body, expected) in [
+        ("/v1/any", Err("the proxy does not send bodies"), unclear),
+        ("/v1/any", Ok(&b"model=gpt"[..]), unclear),
+        ("/v1/any", Ok(br#"{"model":"gpt","model":"llama"}"#), unclear),
+        ("/v1/any", Ok(br#"{"model":"gpt","MODEL":"llama"}"#), unclear),
+        ("/v1/any", Ok(br#"{"model":"gpt","runtime_id":{}}"#), unclear),
+        ("/v1/any", Ok(br#"{"model":"llama"}"#), forbidden),
+        ("/v1/any", Ok(br#"{"model":"gpt","runtime_id":2}"#), forbidden),
+        ("/v1/any?model=llama", Ok(br#"{"model":"gpt"}"#), forbidden),
+        ("/v1/any?model=gpt", Err("the proxy does not send bodies"), None),
+        ("/v1/any?model=gpt", Ok(br#"{"model":"llama"}"#), None),
+        ("/v1/any", Ok(br#"{"model":"gpt","runtime_id":null}"#), None),
+        ("/v1/any", Ok(br#"{"model":"gpt","runtime_id":""}"#), None),
+        // Whether a request has to name a resource is the catalog's to say.
+        ("/v1/any", Ok(br#"{"input":"x"}"#), None),
+        ("/v1/any", Ok(b""), None),
+    ] {
+        let request = Ask { target: target.to_owned(), body, headers: vec![bearer(1)], ..Ask::default() };
+        assert_eq!(code(&engine, &request), expected, "{target} {body:?}");
+    }
+}
+
+#[test]
 fn letting_a_request_pass_allocates_nothing() {
     let engine = engine_with(record(|key| {
         key.tier = Some("pro".into());
@@ -552,6 +588,7 @@ fn letting_a_request_pass_allocates_nothing() {
         api: "transcripts",
         route: None,
         original: Ok(Original { method: "GET", target: b"/v1/transcripts/1?page=2", client: "192.0.2.1".parse().ok() }),
+        body: Ok(b""),
         headers: &headers[..],
     };
     let verify = |now| engine.verify(&request, at(now), Duration::from_secs(10)).alone();
@@ -742,8 +779,14 @@ fn judge(engine: &Engine, now: i64) -> Judgement {
     let (_, value) = bearer(1);
     let headers = [("authorization", &*value)];
     let original = Original { method: "GET", target: b"/v1/transcripts/1", client: None };
-    let request =
-        Request { namespace: "speech", api: "transcripts", route: None, original: Ok(original), headers: &headers[..] };
+    let request = Request {
+        namespace: "speech",
+        api: "transcripts",
+        route: None,
+        original: Ok(original),
+        body: Ok(b""),
+        headers: &headers[..],
+    };
     engine.verify(&request, at(now), Duration::from_secs(10))
 }
 

@@ -110,6 +110,7 @@ fuzz_target!(|input: (&str, &str, &str)| {
         api: "transcripts",
         route: None,
         original: Ok(Original { method: "GET", target: target.as_bytes(), client: Some(client) }),
+        body: Ok(b""),
         headers: &headers[..],
     };
     let verdict = FIXTURE.engine.verify(&request, Timestamp::UNIX_EPOCH, Duration::from_secs(1)).alone();

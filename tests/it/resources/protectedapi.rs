@@ -95,6 +95,11 @@ fn routes() -> Vec<RuleCases> {
             .accepts(from(json!({"body": "/model"})))
             .refuses(from(json!({})))
             .refuses(from(json!({"path": "a", "header": "b"}))),
+        rule(KIND, "spec.routes[].resource.from[].body", "is no JSON pointer (RFC 6901); write it as /runtime_id")
+            .accepts(from(json!({"body": "/model"})))
+            .accepts(from(json!({"body": "/a~1b/~0/0"})))
+            .refuses(from(json!({"body": "model"})))
+            .refuses(from(json!({"body": "/a~b"}))),
     ]
 }
 
