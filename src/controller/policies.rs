@@ -164,7 +164,7 @@ impl<K: Kind> OneKind<K> {
                 Ok(watcher::Event::Apply(object)) => self.enter(object).await,
                 Ok(watcher::Event::Delete(object)) => {
                     let name = name_of(&object);
-                    self.change(&name, |policies| K::remove(&name, policies));
+                    self.change(&name, |policies| K::remove(&name, policies)).await;
                 }
                 Err(error) => {
                     warn!(kind = %K::kind(&()), error = chain(&error), "a watch failed; it is tried again");
@@ -190,13 +190,13 @@ impl<K: Kind> OneKind<K> {
 
     async fn enter(&self, object: DeserializeGuard<K>) {
         let name = name_of(&object);
-        self.change(&name, |policies| K::enter(&name, &object, policies));
+        self.change(&name, |policies| K::enter(&name, &object, policies)).await;
         self.tell(object).await;
     }
 
-    /// Changes what is known of one object, and wakes the keys that it concerns, and the owners that contend with it
+    /// Changes what is known of one object, wakes the keys that it concerns, and has those told that contend with it
     /// before or after.
-    fn change(&self, name: &ObjectName, change: impl Fn(&mut policy::Policies)) {
+    async fn change(&self, name: &ObjectName, change: impl Fn(&mut policy::Policies)) {
         let before = self.policies.current();
         self.policies.update(change);
         let after = self.policies.current();
@@ -204,7 +204,7 @@ impl<K: Kind> OneKind<K> {
         wake_keys(&self.keys, &self.wake, concerns);
         let rivals = [&before, &after].into_iter().flat_map(|revision| K::rivals(name, &revision.policies));
         for rival in rivals.collect::<HashSet<_>>() {
-            self.teller.wake_owner(&rival);
+            K::tell_rival(&rival, &after.policies, &self.teller).await;
         }
     }
 

@@ -29,6 +29,8 @@ pub enum Reason {
     OwnerNotAllowed,
     /// An older ApiKeyOwner of the namespace has the same externalId.
     ExternalIdTaken,
+    /// Said by the controller only: an older ProtectedApi claims one of the hosts.
+    HostTaken,
     /// A value that the schema should have refused; the object was written past it.
     Invalid,
     InvalidRoutes,
@@ -60,6 +62,7 @@ impl Reason {
             Self::ScopeNotAllowed => "ScopeNotAllowed",
             Self::OwnerNotAllowed => "OwnerNotAllowed",
             Self::ExternalIdTaken => "ExternalIdTaken",
+            Self::HostTaken => "HostTaken",
             Self::Invalid => "Invalid",
             Self::InvalidRoutes => "InvalidRoutes",
             Self::InvalidQuery => "InvalidQuery",

@@ -12,6 +12,7 @@ use super::acceptance::Rejection;
 use super::address::AddressSet;
 use super::budget::{Credits, Quota};
 use super::grant::Grant;
+use super::hosts::HostDirectory;
 use super::key::{Environment, KeyFormat};
 use super::owner::OwnerDirectory;
 use super::resource::Access;
@@ -243,6 +244,7 @@ pub struct Policies {
     pub tiers: HashMap<ObjectName, Result<Arc<Tier>, Rejection>>,
     pub roles: HashMap<ObjectName, Result<Arc<Role>, Rejection>>,
     pub owners: OwnerDirectory,
+    pub hosts: HostDirectory,
     /// The labels of every namespace; none where only one namespace is looked after, whose keys need no grant.
     pub namespaces: HashMap<Arc<str>, Labels>,
 }

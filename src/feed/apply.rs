@@ -1,6 +1,7 @@
 //! Applies what the watches report, one report at a time and in order, so that the index never shows a state
 //! that the API server never had within one kind.
 
+mod apis;
 mod namespaces;
 mod owners;
 
@@ -61,8 +62,10 @@ impl Applier {
                 }
                 self.heard(Watched::ApiKeys, at, listed);
             }
-            Update::Apis(report) => {
-                self.policies(Watched::ProtectedApis, report, |policies| &mut policies.apis, ProtectedApi::parse);
+            Update::Apis(Report { change, at, .. }) => {
+                let listed = matches!(change, Change::Listed(_));
+                self.index.change_policies_if(|policies| apis::merge(policies, change));
+                self.heard(Watched::ProtectedApis, at, listed);
             }
             Update::Tiers(report) => {
                 self.policies(Watched::Tiers, report, |policies| &mut policies.tiers, ApiKeyTier::parse);

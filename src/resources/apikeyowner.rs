@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
-use k8s_openapi::jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +12,6 @@ use super::references::UsageRef;
 use super::{parse, rules};
 use crate::core::acceptance::Rejection;
 use crate::core::owner::{Owner, OwnerClaim};
-use crate::core::policy::Age;
 
 /// What an owner's keys have together.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -95,14 +93,18 @@ impl ApiKeyOwner {
     pub fn claim(&self) -> OwnerClaim {
         let name = self.metadata.name.as_deref().unwrap_or_default();
         let external_id = self.spec.external_id.as_deref().unwrap_or(name);
-        OwnerClaim { external_id: external_id.into(), age: age(&self.metadata), owner: self.parse().map(Arc::new) }
+        OwnerClaim {
+            external_id: external_id.into(),
+            age: parse::age(&self.metadata),
+            owner: self.parse().map(Arc::new),
+        }
     }
 
     /// The claim of an object that can't be read: it has a name, which may be an external id, and that is all.
     #[must_use]
     pub fn unreadable(metadata: &ObjectMeta, rejection: Rejection) -> OwnerClaim {
         let name = metadata.name.as_deref().unwrap_or_default();
-        OwnerClaim { external_id: name.into(), age: age(metadata), owner: Err(rejection) }
+        OwnerClaim { external_id: name.into(), age: parse::age(metadata), owner: Err(rejection) }
     }
 
     fn parse(&self) -> Result<Owner, Rejection> {
@@ -120,20 +122,14 @@ impl ApiKeyOwner {
     }
 }
 
-/// Without a time it is no object of an API server; of two it would be the younger.
-fn age(metadata: &ObjectMeta) -> Age {
-    Age {
-        created_at: metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
-        uid: metadata.uid.as_deref().unwrap_or_default().into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::jiff::Timestamp;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::core::fixtures;
+    use crate::core::policy::Age;
 
     fn claim(spec: Value) -> OwnerClaim {
         claim_with_status(spec, Value::Null)

@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::duration::Duration;
@@ -10,7 +11,7 @@ use super::limits::{Period, Quota, RateLimit};
 use crate::core::acceptance::{Reason, Rejection};
 use crate::core::address::AddressSet;
 use crate::core::budget;
-use crate::core::policy::{self, ObjectName};
+use crate::core::policy::{self, Age, ObjectName};
 use crate::core::scope::Scope;
 
 /// A value that cannot be honoured; `cause` quotes it and says what to write instead.
@@ -28,6 +29,14 @@ pub(super) fn object_name(metadata: &ObjectMeta) -> Result<ObjectName, Rejection
     match (&metadata.namespace, &metadata.name) {
         (Some(namespace), Some(name)) => Ok(ObjectName::new(namespace, name)),
         _ => Err(invalid("metadata", "namespace or name is missing; read the object from the server")),
+    }
+}
+
+/// Without a time it is no object of an API server; of two it would be the younger.
+pub(super) fn age(metadata: &ObjectMeta) -> Age {
+    Age {
+        created_at: metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
+        uid: metadata.uid.as_deref().unwrap_or_default().into(),
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Index {
 #[derive(Clone, Debug, Default)]
 struct Known {
     apis: Arc<Apis>,
+    /// Which API has which host.
+    hosts: Arc<HashMap<Arc<str>, ObjectName, RandomState>>,
     keys: Arc<Keys>,
     /// APIs with imported keys.
     importing: Arc<HashSet<ObjectName, RandomState>>,
@@ -92,6 +94,12 @@ impl View {
     #[must_use]
     pub fn api(&self, namespace: &str, name: &str) -> Option<Option<&Arc<Api>>> {
         self.0.apis.get(namespace)?.get(name).map(Option::as_ref)
+    }
+
+    /// The API that has that host, given in lower case and without a port.
+    #[must_use]
+    pub fn host(&self, host: &str) -> Option<&ObjectName> {
+        self.0.hosts.get(host)
     }
 
     /// The API's key with that digest; of several the oldest.
@@ -255,7 +263,11 @@ impl Index {
             let api = api.as_ref().ok().map(Arc::clone);
             apis.entry(Arc::clone(&name.namespace)).or_default().insert(Arc::clone(&name.name), api);
         }
-        self.replace(|known| known.apis = Arc::new(apis));
+        let hosts = book.policies.hosts.holders().map(|(host, api)| (Arc::clone(host), api.clone())).collect();
+        self.replace(|known| {
+            known.apis = Arc::new(apis);
+            known.hosts = Arc::new(hosts);
+        });
         book.judge_anew(&self.known.load().keys);
     }
 

@@ -4,6 +4,7 @@ mod audit;
 mod duplicates;
 mod enforced;
 mod faults;
+mod hosts;
 mod import;
 mod judge;
 mod lifecycle;

@@ -4,16 +4,18 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
-use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
+use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::warn;
 
 use super::{Teller, status};
 use crate::core::acceptance::{Reason, Rejection};
 use crate::core::policy::{ObjectName, Policies};
 use crate::resources::{ApiKey, ApiKeyOwner, ApiKeyRole, ApiKeyTier, ProtectedApi};
+use crate::telemetry::chain;
 
 /// A kind that keys refer to.
 pub(super) trait Kind:
@@ -36,9 +38,14 @@ pub(super) trait Kind:
     /// Has the object's status say what is made of it.
     fn tell(self, name: &ObjectName, policies: &Policies, teller: &Teller) -> impl Future<Output = ()> + Send;
 
-    /// Owners that contend with the object of that name: each has to look again when it comes, changes or goes.
+    /// Objects that contend with the one of that name: each has to be told anew when it comes, changes or goes.
     fn rivals(_: &ObjectName, _: &Policies) -> Vec<ObjectName> {
         Vec::new()
+    }
+
+    /// Has the object of that name, which contends with one that has changed, say what is made of it now.
+    fn tell_rival(_: &ObjectName, _: &Policies, _: &Teller) -> impl Future<Output = ()> + Send {
+        async {}
     }
 
     /// Whether a change of the object could change what becomes of a key; with the policies before and after.
@@ -69,11 +76,48 @@ macro_rules! entered_in {
 }
 
 impl Kind for ProtectedApi {
+    fn enter(name: &ObjectName, object: &DeserializeGuard<Self>, policies: &mut Policies) {
+        let parsed = object.0.as_ref().map_err(unreadable).and_then(Self::parse);
+        policies.apis.insert(name.clone(), parsed.map(Arc::new));
+        // One that cannot be read keeps the hosts that it had.
+        if let Ok(api) = &object.0 {
+            policies.hosts.enter(name, api.host_claim());
+        }
+    }
+
+    fn remove(name: &ObjectName, policies: &mut Policies) {
+        policies.apis.remove(name);
+        policies.hosts.remove(name);
+    }
+
+    fn clear(policies: &mut Policies) {
+        policies.apis.clear();
+        policies.hosts.clear();
+    }
+
+    /// One that lacks a host is served by its name all the same: nobody can put another's API out of service by
+    /// claiming its host.
+    async fn tell(self, name: &ObjectName, policies: &Policies, teller: &Teller) {
+        let parsed = policies.apis.get(name).map_or(Ok(()), |parsed| parsed.as_ref().map(drop).map_err(Clone::clone));
+        let judgement = parsed.and_then(|()| policies.hosts.judge(name));
+        status::tell(&teller.client, self, |object| &mut object.status, judgement.as_ref().copied()).await;
+    }
+
+    fn rivals(name: &ObjectName, policies: &Policies) -> Vec<ObjectName> {
+        policies.hosts.rivals(name).into_iter().collect()
+    }
+
+    async fn tell_rival(name: &ObjectName, policies: &Policies, teller: &Teller) {
+        match Api::<Self>::namespaced(teller.client.clone(), &name.namespace).get_opt(&name.name).await {
+            Ok(Some(object)) => object.tell(name, policies, teller).await,
+            Ok(None) => {}
+            Err(error) => warn!(api = %name, error = chain(&error), "an API that contends for a host cannot be read"),
+        }
+    }
+
     fn concerns(name: &ObjectName, _: (&Policies, &Policies), key: &ApiKey) -> bool {
         *name.name == *key.spec.api_ref.name && *name.namespace == *api_namespace(key)
     }
-
-    entered_in!(apis);
 }
 
 impl Kind for ApiKeyTier {
@@ -116,6 +160,10 @@ impl Kind for ApiKeyOwner {
 
     fn rivals(name: &ObjectName, policies: &Policies) -> Vec<ObjectName> {
         policies.owners.rivals(name).collect()
+    }
+
+    async fn tell_rival(name: &ObjectName, _: &Policies, teller: &Teller) {
+        teller.wake_owner(name);
     }
 
     /// Of those for whom it speaks, or spoke, all keys: what it says has changed.

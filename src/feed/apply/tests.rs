@@ -170,6 +170,34 @@ fn a_malformed_api_is_there_but_not_accepted() {
     assert_eq!(api_is(), None);
 }
 
+#[test]
+fn a_host_leads_to_the_older_api_also_when_that_cannot_be_read_any_more() {
+    let fed = Fed::new();
+    let claiming = |name: &str, second: u8, hosts: Value| {
+        let mut api = api();
+        api["metadata"]["name"] = json!(name);
+        api["metadata"]["creationTimestamp"] = json!(format!("2026-01-01T00:00:0{second}Z"));
+        api["spec"]["hosts"] = hosts;
+        api
+    };
+    let old = || claiming("old", 1, json!(["a.example"]));
+    let young = || claiming("young", 2, json!(["a.example", "b.example"]));
+    let held = || {
+        let view = fed.applier.index.view();
+        ["a.example", "b.example"].map(|host| view.host(host).map(|api| api.name.to_string()).unwrap_or_default())
+    };
+    fed.apis(Change::Applied(guarded(young())));
+    assert_eq!(held(), ["young", "young"]);
+    fed.apis(Change::Applied(guarded(old())));
+    assert_eq!(held(), ["old", "young"]);
+    fed.apis(Change::Applied(guarded(malformed(old()))));
+    assert_eq!(held(), ["old", "young"]);
+    fed.apis(Change::Deleted(guarded(old())));
+    assert_eq!(held(), ["young", "young"]);
+    fed.apis(Change::Listed(vec![guarded(old())]));
+    assert_eq!(held(), ["old", ""]);
+}
+
 /// What a verifier makes of the key team-a/ci of speech/transcripts, which claims the owner acme.
 #[test]
 fn a_key_of_another_namespace_is_judged_by_labels_and_owners() {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::{Credential, Identity, Mode, Preflight, ProtectedApi, ProtectedApiSpec, RevocationMode, Unmatched};
 use crate::core::acceptance::{Reason, Rejection};
+use crate::core::hosts::HostClaim;
 use crate::core::key::{KeyFormat, PAYLOAD_LENGTHS};
+use crate::core::pointer::Pointer;
 use crate::core::policy;
 use crate::core::query::Query;
 use crate::core::resource::{Kind, RouteResource, ValueSource};
@@ -53,20 +55,20 @@ impl ProtectedApi {
             identify_scopes: spec.identity.contains(&Identity::Scopes),
         })
     }
+
+    /// The hosts that the API claims, whatever else it comes to.
+    #[must_use]
+    pub fn host_claim(&self) -> HostClaim {
+        let hosts = self.spec.hosts.iter().map(|host| host.as_str().into()).collect();
+        HostClaim { age: parse::age(&self.metadata), hosts }
+    }
 }
 
 fn refuse_unsupported(spec: &ProtectedApiSpec) -> Result<(), Rejection> {
-    let any = |uses: fn(&super::Route) -> bool| spec.routes.iter().any(uses);
     parse::refuse_unsupported(&[
-        ("spec.hosts", !spec.hosts.is_empty()),
         ("spec.trustedForwarders", !spec.trusted_forwarders.is_empty()),
-        ("spec.routes[].resource.from[].body", any(reads_body)),
         ("spec.denials", !spec.denials.is_empty()),
     ])
-}
-
-fn reads_body(route: &super::Route) -> bool {
-    route.resource.iter().flat_map(|resource| &resource.from).any(|source| source.body.is_some())
 }
 
 fn key_format(format: &super::KeyFormat) -> Result<KeyFormat, Rejection> {
@@ -159,7 +161,13 @@ fn value_source(route: &Route, source: &super::ValueSource) -> Result<ValueSourc
         super::ValueSource { path: None, header: None, query: Some(name), body: None } => {
             Ok(ValueSource::Query(name.as_str().into()))
         }
-        _ => Err(parse::invalid(&field, "it must have exactly one of path, header and query; correct it")),
+        super::ValueSource { path: None, header: None, query: None, body: Some(pointer) } => {
+            let parsed = Pointer::parse(pointer);
+            parsed
+                .map(ValueSource::Body)
+                .map_err(|error| parse::invalid(&field, format_args!("body {pointer:?} {error}")))
+        }
+        _ => Err(parse::invalid(&field, "it must have exactly one of path, header, query and body; correct it")),
     }
 }
 
@@ -196,18 +204,8 @@ mod tests {
 
     #[test]
     fn refuses_each_field_that_is_not_acted_on_yet() {
-        let with = |field: &str, value: Value| {
-            let mut route = route("r", "/");
-            route[field] = value;
-            json!({"routes": [route]})
-        };
         for (spec, field) in [
-            (json!({"hosts": ["a.example"]}), "spec.hosts"),
             (json!({"trustedForwarders": ["10.0.0.0/8"]}), "spec.trustedForwarders"),
-            (
-                with("resource", json!({"kind": "model", "from": [{"query": "m"}, {"body": "/m"}]})),
-                "spec.routes[].resource.from[].body",
-            ),
             (json!({"denials": [{"code": "REVOKED"}]}), "spec.denials"),
         ] {
             assert_eq!(rejection(&spec), Rejection::not_yet_supported(&[field]));
@@ -237,10 +235,15 @@ mod tests {
             wrong.message,
             "spec.routes[get].resource.from: path \"/v1/{name}\" has no parameter {model}; add it or name one that it has"
         );
-        let parsed = resource("/v1/{a}/{*model}", json!([{"path": "model"}, {"header": "X-Model"}, {"query": "m"}]));
-        let parsed = parsed.unwrap();
+        let places = json!([{"path": "model"}, {"header": "X-Model"}, {"query": "m"}, {"body": "/model"}]);
+        let parsed = resource("/v1/{a}/{*model}", places).unwrap();
         let resource = parsed.routes.by_name("get").unwrap().resource.as_ref().unwrap();
-        let from = [ValueSource::Path(1), ValueSource::Header("x-model".into()), ValueSource::Query("m".into())];
+        let from = [
+            ValueSource::Path(1),
+            ValueSource::Header("x-model".into()),
+            ValueSource::Query("m".into()),
+            ValueSource::Body(Pointer::parse("/model").unwrap()),
+        ];
         assert_eq!(*resource.from, from);
         assert!(resource.kind.judge(None, &[]).is_err(), "the catalog says that a resource is required");
     }
@@ -256,6 +259,7 @@ mod tests {
             json!({"resourceCatalogs": [{"kind": "model", "denyCode": "model"}]}),
             json!({"resourceCatalogs": [{"kind": "model", "denyCode": "REVOKED"}]}),
             json!({"routes": [{"name": "r", "path": "/", "resource": {"kind": "model", "from": [{}]}}]}),
+            json!({"routes": [{"name": "r", "path": "/", "resource": {"kind": "model", "from": [{"body": "model"}]}}]}),
             json!({"defaults": {"expiresAfter": "1s"}}),
             json!({"defaults": {"scopes": ["a b"]}}),
         ] {
