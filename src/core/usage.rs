@@ -1,29 +1,32 @@
 //! How a key is used, as counted by one process or by all of them: two counts make one by [`Usage::merge`], in
 //! whatever order they come.
 //!
-//! Days and months are of UTC, and those of the last request that was let in. A clock that is set back takes
-//! nothing from what was counted in all.
+//! Days and months are of UTC, and those of the last request that was let in; those of [`Bandwidth`] are of the last
+//! one that a proxy has reported. A clock that is set back takes nothing from what was counted in all.
 
+mod bandwidth;
+mod day;
 mod endpoints;
 pub mod object;
+mod sums;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use smallvec::SmallVec;
 
+pub use bandwidth::{Bandwidth, Bytes};
+pub use day::{Day, DayError};
 pub use endpoints::{Endpoint, Endpoints, MOST_ENDPOINTS};
+pub use sums::Sums;
 
 /// Versions whose last use is remembered: as many as a key has, the newest.
 pub const MOST_VERSIONS: usize = 4;
 
 /// Codes of refusals that are told apart, the first by name: an API can make up names of its own.
 const MOST_CODES: usize = 64;
-
-const SECONDS_PER_DAY: i64 = 86_400;
 
 /// What was counted.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -37,6 +40,8 @@ pub struct Usage {
     pub endpoints: Endpoints,
     /// Refused requests by code.
     pub denied: BTreeMap<String, u64>,
+    /// What proxies have reported; boxed, since most report nothing.
+    pub bandwidth: Option<Box<Bandwidth>>,
 }
 
 /// When and from where.
@@ -48,14 +53,7 @@ pub struct LastUse {
 }
 
 /// Requests that were let in.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Requests {
-    /// On the day of the last one.
-    pub today: u64,
-    /// In the month of the last one.
-    pub this_month: u64,
-    pub total: u64,
-}
+pub type Requests = Sums<u64>;
 
 /// The last use of one version.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,7 +65,7 @@ pub struct VersionUse {
 impl Usage {
     /// Counts one request that was let in with that version of the key, by that route where it took one.
     pub fn allowed(&mut self, request: LastUse, version: u32, route: Option<&Arc<str>>) {
-        self.add(request, Requests { today: 1, this_month: 1, total: 1 });
+        self.add(request, Requests::of(1));
         self.used(VersionUse { number: version, at: request.at });
         if let Some(route) = route {
             self.endpoints.count(route);
@@ -82,9 +80,17 @@ impl Usage {
         }
     }
 
+    /// Counts what a proxy has reported. That is no request: each was counted when it was judged.
+    pub fn reported(&mut self, bandwidth: &Bandwidth) {
+        match &mut self.bandwidth {
+            Some(known) => known.merge(bandwidth),
+            None => self.bandwidth = Some(Box::new(*bandwidth)),
+        }
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.last.is_none() && self.requests.total == 0 && self.denied.is_empty()
+        self.last.is_none() && self.requests.total == 0 && self.denied.is_empty() && self.bandwidth.is_none()
     }
 
     /// Adds what somebody else has counted. It makes no difference who adds whose.
@@ -96,6 +102,7 @@ impl Usage {
         other.versions.iter().for_each(|version| self.used(*version));
         self.endpoints.merge(&other.endpoints);
         other.denied.iter().for_each(|(code, count)| self.refused(code, *count));
+        other.bandwidth.iter().for_each(|bandwidth| self.reported(bandwidth));
     }
 
     /// What was counted so far; counting begins anew, in the same memory.
@@ -107,6 +114,7 @@ impl Usage {
         self.versions.clear();
         self.endpoints.clear();
         self.denied.clear();
+        self.bandwidth = None;
         taken
     }
 
@@ -118,21 +126,8 @@ impl Usage {
             self.requests = Requests { total, ..requests };
             return;
         };
+        self.requests.add(Day::of(before.at), &requests, Day::of(last.at));
         self.last = Some(before.max(last));
-        let total = self.requests.total.saturating_add(requests.total);
-        let (today, this_month) = (self.requests.today, self.requests.this_month);
-        self.requests = if day(before.at) == day(last.at) {
-            Requests {
-                today: today.saturating_add(requests.today),
-                this_month: this_month.saturating_add(requests.this_month),
-                total,
-            }
-        } else {
-            let (newer, older) =
-                if before.at < last.at { (requests, this_month) } else { (self.requests, requests.this_month) };
-            let older = if month(before.at) == month(last.at) { older } else { 0 };
-            Requests { today: newer.today, this_month: newer.this_month.saturating_add(older), total }
-        };
     }
 
     fn refused(&mut self, code: &str, count: u64) {
@@ -152,15 +147,6 @@ impl Usage {
             self.versions.truncate(MOST_VERSIONS);
         }
     }
-}
-
-fn day(at: Timestamp) -> i64 {
-    at.as_second().div_euclid(SECONDS_PER_DAY)
-}
-
-fn month(at: Timestamp) -> (i16, i8) {
-    let date = TimeZone::UTC.to_datetime(at);
-    (date.year(), date.month())
 }
 
 #[cfg(test)]

@@ -144,10 +144,14 @@ pub struct Requests {
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Bandwidth {
-    /// On the day of the last request.
+    /// The day of the last request that was reported: that of `today`.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub day: String,
+    /// On that day.
     #[serde(default)]
     pub today: Bytes,
-    /// In the month of the last request.
+    /// In the month of that day.
     #[serde(default)]
     pub this_month: Bytes,
     /// Ever.

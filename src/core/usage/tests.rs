@@ -1,3 +1,4 @@
+use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::*;
@@ -9,6 +10,8 @@ struct Request {
     from: u8,
     version: u32,
     code: Option<&'static str>,
+    /// What a proxy reports of it.
+    bytes: Option<Bytes>,
 }
 
 const MIDNIGHT: i64 = 1_796_083_200;
@@ -23,17 +26,18 @@ fn last(second: i64, from: u8) -> LastUse {
 
 fn count(requests: &[Request]) -> Usage {
     let mut usage = Usage::default();
-    for Request { second, from, version, code } in requests {
+    for Request { second, from, version, code, bytes } in requests {
         match code {
             None => usage.allowed(last(*second, *from), *version, None),
             Some(code) => usage.denied(code),
         }
+        bytes.iter().for_each(|bytes| usage.reported(&Bandwidth::of(Day::of(at(*second)), *bytes)));
     }
     usage
 }
 
 fn allowed(second: i64) -> Request {
-    Request { second, from: 1, version: 1, code: None }
+    Request { second, from: 1, version: 1, code: None, bytes: None }
 }
 
 fn requests(seconds: &[i64]) -> (u64, u64, u64) {
@@ -89,9 +93,46 @@ fn a_refused_request_is_counted_by_its_code_alone() {
     assert!(count(&[]).is_empty());
 }
 
+fn bytes(inward: u64, outward: u64) -> Bytes {
+    Bytes { inward, outward }
+}
+
+#[test]
+fn a_report_counts_on_the_day_of_its_requests_and_as_no_request() {
+    const DAY: i64 = 86_400;
+    let mut usage = count(&[allowed(1)]);
+    let before = usage.clone();
+    for (second, reported, today, this_month, total) in [
+        (0, bytes(1, 10), bytes(1, 10), bytes(1, 10), bytes(1, 10)),
+        (DAY, bytes(2, 20), bytes(2, 20), bytes(3, 30), bytes(3, 30)),
+        // Late, of the day before.
+        (DAY - 1, bytes(4, 40), bytes(2, 20), bytes(7, 70), bytes(7, 70)),
+        // Later still, of the month before.
+        (-1, bytes(8, 80), bytes(2, 20), bytes(7, 70), bytes(15, 150)),
+        (31 * DAY, bytes(16, 160), bytes(16, 160), bytes(16, 160), bytes(31, 310)),
+    ] {
+        usage.reported(&Bandwidth::of(Day::of(at(second)), reported));
+        let known = usage.bandwidth.as_deref().map(|it| it.bytes);
+        assert_eq!(known, Some(Sums { today, this_month, total }), "{second}");
+    }
+    assert_eq!(Usage { bandwidth: None, ..usage }, before);
+}
+
+#[test]
+fn bytes_alone_are_something_to_be_written_and_never_more_than_can_be_stored() {
+    let mut usage = Usage::default();
+    for _ in 0..2 {
+        usage.reported(&Bandwidth::of(Day::default(), bytes(u64::MAX, 1)));
+    }
+    assert!(!usage.is_empty());
+    let total = usage.bandwidth.map(|it| it.bytes.total);
+    assert_eq!(total, Some(bytes(i64::MAX.unsigned_abs(), 2)));
+}
+
 #[test]
 fn what_was_taken_is_counted_no_more() {
-    let mut usage = count(&[allowed(1), Request { code: Some("REVOKED"), ..allowed(2) }]);
+    let reported = Request { bytes: Some(bytes(5, 6)), ..allowed(1) };
+    let mut usage = count(&[reported, Request { code: Some("REVOKED"), ..allowed(2) }]);
     usage.allowed(last(3, 1), 1, Some(&"read".into()));
     let before = usage.clone();
     assert_eq!(usage.take(), before);
@@ -109,12 +150,10 @@ fn no_more_codes_are_kept_than_can_be_stored() {
 fn histories() -> impl Strategy<Value = Vec<Request>> {
     let second = prop_oneof![-3 * 86_400..40 * 86_400_i64, -3..3_i64];
     let code = prop_oneof![3 => Just(None), 1 => Just(Some("REVOKED")), 1 => Just(Some("EXPIRED"))];
-    let request = (second, 0..3_u8, 1..7_u32, code).prop_map(|(second, from, version, code)| Request {
-        second,
-        from,
-        version,
-        code,
-    });
+    let bytes = (0..9_u64, 0..99_u64).prop_map(|(inward, outward)| Bytes { inward, outward });
+    let request = (second, 0..3_u8, 1..7_u32, code, prop::option::of(bytes));
+    let request =
+        request.prop_map(|(second, from, version, code, bytes)| Request { second, from, version, code, bytes });
     prop::collection::vec(request, 0..40)
 }
 
@@ -132,6 +171,22 @@ fn expected(all: &[Request]) -> Requests {
     }
 }
 
+/// As [`expected`], of what was reported.
+fn expected_bytes(all: &[Request]) -> Option<Sums<Bytes>> {
+    let reported: Vec<_> = all.iter().filter_map(|it| Some((at(it.second), it.bytes?))).collect();
+    let last = reported.iter().map(|(at, _)| *at).max()?;
+    let date = |at: Timestamp| TimeZone::UTC.to_datetime(at).date();
+    let same = |which: &dyn Fn(Timestamp) -> bool| {
+        let bytes = reported.iter().filter(|(at, _)| which(*at)).map(|(_, bytes)| *bytes);
+        bytes.fold(Bytes::default(), Bytes::plus)
+    };
+    Some(Sums {
+        today: same(&|at| date(at) == date(last)),
+        this_month: same(&|at| date(at).first_of_month() == date(last).first_of_month()),
+        total: same(&|_| true),
+    })
+}
+
 proptest! {
     #[test]
     fn however_requests_are_spread_over_processes_the_sum_is_that_of_all(
@@ -144,6 +199,7 @@ proptest! {
         let parts = [0, 1, 2].map(|process| count(&of(process)));
         let all = count(&requests);
         prop_assert_eq!(all.requests, expected(&requests));
+        prop_assert_eq!(all.bandwidth.as_deref().map(|it| it.bytes), expected_bytes(&requests));
         for order in [[0, 1, 2], [2, 0, 1], [1, 2, 0]] {
             let mut merged = Usage::default();
             order.iter().for_each(|part| merged.merge(&parts[*part]));

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{EndpointUsage, Requests, Usage, VersionUsage};
-use crate::core::usage::{self, Endpoint, LastUse, VersionUse};
+use super::{Bandwidth, Bytes, EndpointUsage, Requests, Usage, VersionUsage};
+use crate::core::usage::{self, Day, Endpoint, LastUse, Sums, VersionUse};
 
 impl Usage {
     /// What is stored and what was counted besides, together. Instants are stored as whole seconds.
@@ -21,8 +21,7 @@ impl Usage {
                 total: sum.requests.total,
             }),
             denied: sum.denied,
-            // Verifiers know nothing of it.
-            bandwidth: stored.and_then(|stored| stored.bandwidth.clone()),
+            bandwidth: sum.bandwidth.as_deref().map(Bandwidth::from),
             top_endpoints: sum
                 .endpoints
                 .iter()
@@ -51,6 +50,27 @@ impl From<&Usage> for usage::Usage {
             versions: stored.versions.iter().filter_map(version).collect(),
             endpoints: stored.top_endpoints.iter().map(endpoint).collect(),
             denied: stored.denied.clone(),
+            bandwidth: stored.bandwidth.as_ref().map(|stored| Box::new(stored.into())),
+        }
+    }
+}
+
+impl From<&usage::Bandwidth> for Bandwidth {
+    fn from(sum: &usage::Bandwidth) -> Self {
+        let bytes = |bytes: usage::Bytes| Bytes { in_bytes: bytes.inward, out_bytes: bytes.outward };
+        let Sums { today, this_month, total } = sum.bytes;
+        Self { day: sum.day.to_string(), today: bytes(today), this_month: bytes(this_month), total: bytes(total) }
+    }
+}
+
+impl From<&Bandwidth> for usage::Bandwidth {
+    fn from(stored: &Bandwidth) -> Self {
+        let bytes = |stored: &Bytes| usage::Bytes { inward: stored.in_bytes, outward: stored.out_bytes };
+        let Bandwidth { day, today, this_month, total } = stored;
+        Self {
+            // Nobody but Keyturn writes it. What is no day is one long past, so that the total stands all the same.
+            day: day.parse().unwrap_or_else(|_| Day::default()),
+            bytes: Sums { today: bytes(today), this_month: bytes(this_month), total: bytes(total) },
         }
     }
 }
@@ -72,7 +92,7 @@ mod tests {
             "requests": {"today": 3, "thisMonth": 40, "total": 500},
             "denied": {"OF_A_LATER_VERSION": 2, "REVOKED": 1},
             "bandwidth": {
-                "today": {"inBytes": 1, "outBytes": 2}, "thisMonth": {"inBytes": 3, "outBytes": 4},
+                "day": "2026-11-22", "today": {"inBytes": 1, "outBytes": 2}, "thisMonth": {"inBytes": 3, "outBytes": 4},
                 "total": {"inBytes": 5, "outBytes": 6},
             },
             "topEndpoints": [{"route": "read", "requests": 30}, {"route": "write", "requests": 1}],
@@ -113,5 +133,31 @@ mod tests {
             "versions": [{"number": 2, "lastUsedAt": "2026-11-23T00:00:01Z"}],
         });
         assert_eq!(merge(None, &counted), first);
+    }
+
+    #[test]
+    fn reported_bytes_are_added_on_their_day() {
+        let reported = |day: &str| {
+            let mut counted = usage::Usage::default();
+            let bytes = usage::Bytes { inward: 10, outward: 100 };
+            counted.reported(&usage::Bandwidth::of(day.parse().unwrap(), bytes));
+            counted
+        };
+        let bytes = |inward: u64, outward: u64| json!({"inBytes": inward, "outBytes": outward});
+        for (day, expected) in [
+            ("2026-11-22", ("2026-11-22", bytes(11, 102), bytes(13, 104), bytes(15, 106))),
+            ("2026-11-23", ("2026-11-23", bytes(10, 100), bytes(13, 104), bytes(15, 106))),
+            ("2026-10-31", ("2026-11-22", bytes(1, 2), bytes(3, 4), bytes(15, 106))),
+        ] {
+            let (last, today, this_month, total) = expected;
+            let mut expected = stored();
+            expected["bandwidth"] = json!({"day": last, "today": today, "thisMonth": this_month, "total": total});
+            assert_eq!(merge(Some(stored()), &reported(day)), expected, "{day}");
+        }
+        let first = merge(None, &reported("2026-11-22"));
+        let sums =
+            json!({"day": "2026-11-22", "today": bytes(10, 100), "thisMonth": bytes(10, 100), "total": bytes(10, 100)});
+        assert_eq!(first["bandwidth"], sums);
+        assert_eq!(first.get("lastUsedAt"), None);
     }
 }
