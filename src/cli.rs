@@ -5,8 +5,10 @@ mod counting;
 mod crds;
 mod health;
 mod options;
+mod reporting;
 mod seal_keygen;
 mod seal_open;
+mod ship_nginx_log;
 mod shutdown;
 mod verifier;
 
@@ -53,6 +55,8 @@ pub enum Error {
     Feed(#[source] tokio::task::JoinError),
     #[error("counting rate limits as the options say")]
     Counting(#[source] counting::CountingError),
+    #[error("listening to reports as the options say")]
+    Reporting(#[source] reporting::ReportingError),
     #[error("opening --audit-file {}", .0.display())]
     AuditFile(PathBuf, #[source] io::Error),
     #[error("reconciling")]
@@ -65,6 +69,8 @@ pub enum Error {
     SealKeygen(#[from] seal_keygen::Error),
     #[error("opening a sealed string")]
     SealOpen(#[from] seal_open::Error),
+    #[error("shipping a log")]
+    Ship(#[from] ship_nginx_log::Error),
 }
 
 /// Does what the command line says, until it is done or told to stop.
@@ -77,6 +83,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Role::Crds { dir } => crds::run(dir.as_deref()),
         Role::SealKeygen { key_file } => Ok(seal_keygen::run(&key_file)?),
         Role::SealOpen(options) => Ok(seal_open::run(&options)?),
+        Role::ShipNginxLog(options) => ship_nginx_log::run(options),
         Role::Controller { common, leading } => block_on(controller(common, leading)),
         Role::Verifier { common, judging } => block_on(verifier(common, judging)),
         Role::All { common, leading, judging } => block_on(all(common, leading, judging)),

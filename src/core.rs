@@ -2,6 +2,7 @@
 //! decides something lives here as a function of its arguments, so that a table of cases can test it.
 
 pub mod acceptance;
+pub mod access_log;
 pub mod address;
 pub mod audit;
 pub mod budget;
@@ -27,6 +28,7 @@ pub mod pointer;
 pub mod policy;
 pub mod query;
 pub mod ratelimit;
+pub mod report;
 pub mod resource;
 pub mod rotation;
 pub mod route;

@@ -57,6 +57,7 @@ use crate::telemetry::chain;
 use crate::verify::engine::Engine;
 use crate::verify::gate::{Gate, Watched};
 use crate::verify::index::Index;
+use crate::verify::reports::Reports;
 use crate::verify::spender::Supplier;
 
 use apply::{Applier, Update};
@@ -141,6 +142,12 @@ impl Feed {
     #[must_use]
     pub fn supplier(&self) -> Arc<dyn Supplier> {
         Arc::new(self.reservations.clone())
+    }
+
+    /// Where is counted what proxies report.
+    #[must_use]
+    pub fn reports(&self) -> Reports {
+        Reports::new(Arc::clone(&self.index), Arc::clone(&self.gate))
     }
 
     /// What the engine judges by.

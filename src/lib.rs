@@ -11,7 +11,7 @@
 //!              cli                    composes the processes
 //! ```
 //!
-//! An arrow only ever points upwards; `tests/it/architecture.rs` reads the imports and fails otherwise.
+//! `shipper`, a process of its own beside a proxy, stands on core alone. An arrow only ever points upwards; `tests/it/architecture.rs` reads the imports and fails otherwise.
 
 pub mod cli;
 pub mod clock;
@@ -22,7 +22,9 @@ pub mod feed;
 pub mod metrics;
 pub mod resources;
 pub mod seal;
+pub mod shipper;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod transport;
 pub mod verify;

@@ -1,5 +1,6 @@
 //! What a process counts and measures, in the text format of OpenMetrics 1.0.
 
+pub mod reports;
 pub mod reservations;
 mod store;
 
@@ -15,6 +16,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use reports::Reports;
 use reservations::Reservations;
 
 pub use store::{StoreMetrics, StoreOutcome};
@@ -42,6 +44,7 @@ pub struct Metrics {
     usage_backlog: Gauge,
     usage_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     store: StoreMetrics,
+    reports: Reports,
     /// Of quotas and credits.
     pub reservations: Reservations,
 }
@@ -152,6 +155,7 @@ impl Metrics {
         let help = "For how long the oldest usage has not been written";
         registry.register_with_unit("usage_age", help, Unit::Seconds, usage_age.clone());
         let store = StoreMetrics::register(&mut registry);
+        let reports = Reports::register(&mut registry);
         let reservations = Reservations::register(&mut registry);
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", version);
@@ -173,6 +177,7 @@ impl Metrics {
             usage_backlog,
             usage_age,
             store,
+            reports,
             reservations,
         }
     }
@@ -181,6 +186,12 @@ impl Metrics {
     #[must_use]
     pub fn store(&self) -> &StoreMetrics {
         &self.store
+    }
+
+    /// Those of what proxies report.
+    #[must_use]
+    pub fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     /// Counts one verdict. `code` is `ALLOWED` or the code of a denial.
@@ -268,6 +279,7 @@ impl Default for Metrics {
 
 #[cfg(test)]
 mod tests {
+    use super::reports::{Batch, ReportLine};
     use super::reservations::{Purpose, Reservation};
     use super::*;
 
@@ -287,6 +299,9 @@ mod tests {
         metrics.reservations.attempt(Purpose::GiveBack, Reservation::Written);
         metrics.reservations.lost(5);
         metrics.reservations.set_waiting(2);
+        metrics.reports().batch(Batch::Repeated);
+        metrics.reports().lines(ReportLine::Unknown, 4);
+        metrics.reports().bytes(512, 2048);
         metrics.set_pepper_keys("p1", 3);
         metrics.audited("Revoked");
         metrics.audit_failed();
@@ -315,6 +330,10 @@ mod tests {
             r#"keyturn_reservations_total{purpose="GiveBack",outcome="Written"} 1"#,
             "keyturn_reservations_lost_total 5",
             "keyturn_reservations_waiting 2",
+            r#"keyturn_report_batches_total{outcome="Repeated"} 1"#,
+            r#"keyturn_report_lines_total{outcome="Unknown"} 4"#,
+            r#"keyturn_report_bytes_total{direction="In"} 512"#,
+            r#"keyturn_report_bytes_total{direction="Out"} 2048"#,
             r#"keyturn_pepper_keys{pepper="p1"} 3"#,
             r#"keyturn_audit_lines_total{action="Revoked"} 1"#,
             "keyturn_audit_failures_total 1",

@@ -1,7 +1,7 @@
 //! How proxies ask: the auth port translates HTTP to the engine's request and its verdict to HTTP. It decides
 //! nothing, and whatever goes wrong here is a refusal.
 //!
-//! [`server`] carries connections, [`health`] is the other port. Inside, `target` reads what is asked, `dialect`
+//! [`server`] carries connections, [`health`] is the other port, [`report`] a third. Inside, `target` reads what is asked, `dialect`
 //! how the proxy describes the original request, `judge` asks the engine and whom else that takes, `answer`, `fields`
 //! and `problem` write it down.
 
@@ -11,6 +11,7 @@ mod fields;
 pub mod health;
 mod judge;
 mod problem;
+pub mod report;
 pub mod server;
 mod target;
 

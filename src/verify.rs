@@ -12,8 +12,9 @@
 //!              └─────► counters ─► used        usage, and which keys' waits to be written down
 //! ```
 //!
-//! What is not in memory is asked for by whoever asked the engine: [`spender`] has quotas and credits handed out,
-//! [`store`] counts rate limits for several processes.
+//! Proxies that tell afterwards what went through them have it counted by [`reports`]. What is not in memory is asked
+//! for by whoever asked the engine: [`spender`] has quotas and credits handed out, [`store`] counts rate limits for
+//! several processes.
 
 pub mod allowance;
 pub mod counters;
@@ -22,6 +23,7 @@ pub mod entry;
 pub mod gate;
 pub mod index;
 pub mod limits;
+pub mod reports;
 pub mod request;
 pub mod spender;
 pub mod store;
@@ -30,6 +32,7 @@ pub mod used;
 mod account;
 mod credentials;
 mod holders;
+mod ids;
 mod lookup;
 mod owners;
 mod parameters;

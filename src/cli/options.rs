@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::counting::Counting;
+use super::reporting::Reporting;
+use super::ship_nginx_log::{self, ShipNginxLog};
 use crate::core::duration;
 use crate::core::enforced::cadence::LEAST_MAX_STALENESS;
 use crate::telemetry::LogFormat;
@@ -64,6 +66,9 @@ pub(super) enum Role {
     /// Opens a sealed string with the private key: prints the key itself.
     #[command(after_help = OPEN_HELP)]
     SealOpen(SealOpen),
+    /// Follows an access log of nginx and reports to verifiers how many bytes went through with each key.
+    #[command(after_help = ship_nginx_log::HELP)]
+    ShipNginxLog(ShipNginxLog),
 }
 
 const KEYGEN_HELP: &str = "\
@@ -159,6 +164,8 @@ pub(super) struct Judging {
     pub(super) drain_delay: Duration,
     #[command(flatten)]
     pub(super) counting: Counting,
+    #[command(flatten)]
+    pub(super) reporting: Reporting,
 }
 
 /// Options of the log on standard error.

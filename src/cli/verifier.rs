@@ -11,11 +11,13 @@ use tracing::info;
 
 use super::counting::Store;
 use super::options::Judging;
+use super::reporting::ReportListener;
 use super::{Error, listen};
 use crate::clock::since_boot;
 use crate::feed::{Feed, Options, ServerClock};
 use crate::metrics::Metrics;
 use crate::transport::health::Health;
+use crate::transport::report::{self, ReportPort};
 use crate::transport::server::{self, Drain};
 use crate::transport::{self, AuthPort, Outside};
 use crate::verify::gate::Watched;
@@ -28,6 +30,8 @@ pub(super) struct Verifier {
     store: Option<Store>,
     metrics: Arc<Metrics>,
     listener: TcpListener,
+    /// `None`: nobody reports here.
+    reporting: Option<ReportListener>,
     drain: Drain,
     drain_delay: Duration,
 }
@@ -54,6 +58,7 @@ impl Verifier {
             limits_elsewhere: store.is_some(),
             metrics: Arc::clone(&metrics),
         };
+        let reporting = judging.reporting.listener().await?;
         let listener = listen(judging.auth_listen).await?;
         info!(address = %judging.auth_listen, "serving the auth port");
         Ok(Self {
@@ -62,6 +67,7 @@ impl Verifier {
             store,
             metrics,
             listener,
+            reporting,
             drain: Drain::default(),
             drain_delay: judging.drain_delay,
         })
@@ -117,6 +123,14 @@ impl Verifier {
         let mut feeding = tokio::spawn(async move { feed.run(stop).await });
         let store = self.store.map(|Store { shared, on_error }| transport::Store { limits: shared, on_error });
         let outside = Outside { supplier: Some(self.feed.supplier()), store };
+        let reports = self.feed.reports();
+        let metrics = Arc::clone(&self.metrics);
+        let drain = self.drain.clone();
+        let reported = async move {
+            let Some(ReportListener { listener, token, tls }) = self.reporting else { return };
+            let port = Arc::new(ReportPort::new(reports, token, metrics));
+            report::server::serve(listener, tls, port, drain).await;
+        };
         let port = Arc::new(AuthPort::new(self.metrics, self.feed.engine(), outside));
         let leaving = async {
             shutdown.cancelled().await;
@@ -130,7 +144,7 @@ impl Verifier {
         };
         let serving = server::serve(self.listener, answer, self.drain.clone());
         tokio::select! {
-            ((), ()) = async { tokio::join!(leaving, serving) } => {}
+            ((), (), ()) = async { tokio::join!(leaving, serving, reported) } => {}
             // Only a defect ends it before it is told to.
             ended = &mut feeding => return ended.map_err(Error::Feed),
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::account::Account;
 use super::allowance::Allowance;
 use crate::core::route::Route;
-use crate::core::usage::{LastUse, Usage};
+use crate::core::usage::{Bandwidth, LastUse, Usage};
 use crate::core::verdict::Denial;
 
 /// The counters of one key. They outlive every edit of it.
@@ -60,6 +60,17 @@ impl Open<'_> {
             // In audit mode as well, where the request passes as nobody's.
             Err(denial) => self.0.usage.denied(denial.name()),
         }
+        self.is_news()
+    }
+
+    /// Counts what a proxy has reported. Answers as [`Open::count`] does.
+    #[must_use]
+    pub(super) fn report(&mut self, bandwidth: &Bandwidth) -> bool {
+        self.0.usage.reported(bandwidth);
+        self.is_news()
+    }
+
+    fn is_news(&mut self) -> bool {
         !std::mem::replace(&mut self.0.known, true)
     }
 

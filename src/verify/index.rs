@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use super::counters::Counters;
 use super::entry::{Entry, Shared};
 use super::holders::Holders;
+use super::ids::Ids;
 use super::owners::OwnerAccounts;
 use super::terms::{Ask, Terms};
 use super::used::Used;
@@ -120,6 +121,7 @@ impl View {
 struct Book {
     policies: Policies,
     by_uid: HashSet<ByUid, RandomState>,
+    ids: Ids,
     /// How many imported keys an API has.
     imported: HashMap<ObjectName, usize, RandomState>,
     terms: HashMap<Arc<Ask>, Arc<Terms>, RandomState>,
@@ -169,6 +171,11 @@ impl Index {
         self.write().by_uid.contains(uid)
     }
 
+    /// The key with that `status.id`.
+    pub(super) fn with_id(&self, id: &str) -> Option<Arc<Entry>> {
+        self.write().ids.find(id).cloned()
+    }
+
     /// A key has been created or changed.
     pub fn apply(&self, record: KeyRecord) {
         let mut book = self.write();
@@ -196,6 +203,7 @@ impl Index {
         let Some(ByUid(entry)) = book.by_uid.take(uid) else {
             return;
         };
+        book.ids.forget(&entry);
         let keys = Arc::clone(&self.known.load().keys);
         for digest in entry.digests() {
             release(&keys, digest, uid);
@@ -213,6 +221,7 @@ impl Index {
         let known = std::mem::take(&mut book.by_uid);
         book.by_uid.reserve(records.len());
         book.imported.clear();
+        book.ids.clear();
         let keys = Keys::with_capacity_and_hasher(records.len(), RandomState::default());
         for record in records {
             let before = known.get(&*record.uid).map(|known| &*known.0);
@@ -284,7 +293,7 @@ impl Index {
 }
 
 impl Book {
-    /// Makes the entry for a record and notes it under its uid. `before` is the entry that it replaces.
+    /// Makes the entry for a record and notes it under its uid and id. `before` is the entry that it replaces.
     fn enter(&mut self, record: KeyRecord, before: Option<&Entry>) -> Arc<Entry> {
         let terms = record.key.as_ref().ok().map(|key| self.terms_of(Ask::new(key, &self.policies)));
         let shared = Shared {
@@ -293,6 +302,7 @@ impl Book {
             terms,
         };
         let entry = Arc::new(Entry::new(record, shared));
+        self.ids.note(before, &entry);
         self.by_uid.replace(ByUid(Arc::clone(&entry)));
         entry
     }
@@ -328,6 +338,7 @@ impl Book {
         for digest in entry.digests() {
             claim(keys, digest, &entry);
         }
+        self.ids.note(None, &entry);
         self.by_uid.replace(ByUid(entry));
     }
 

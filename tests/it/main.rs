@@ -15,6 +15,7 @@ mod ledger;
 mod limits;
 mod nginx;
 mod rbac;
+mod reports;
 mod resource_access;
 mod resources;
 mod store;

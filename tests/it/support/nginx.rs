@@ -1,7 +1,9 @@
 //! A real nginx with a configuration made by the test.
 
 use std::fmt::Write;
+use std::fs::Metadata;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::ports;
@@ -54,6 +56,23 @@ impl Nginx {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Tells it to open its logs anew.
+    pub(crate) fn reopen_logs(&self) {
+        self.process.signal(Signal::USR1);
+    }
+
+    /// Whether all of its processes that have a log open have that one.
+    pub(crate) fn has_open(&self, log: &Metadata) -> bool {
+        let children = format!("/proc/{0}/task/{0}/children", self.process.id());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let mut workers = children.split_whitespace();
+        workers.all(|worker| {
+            let files = std::fs::read_dir(format!("/proc/{worker}/fd")).into_iter().flatten().flatten();
+            let mut files = files.filter_map(|file| std::fs::metadata(file.path()).ok());
+            files.any(|file| (file.dev(), file.ino()) == (log.dev(), log.ino()))
+        })
     }
 
     /// What it has written to its error log.

@@ -47,6 +47,10 @@ impl Process {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("sending {signal:?} to {}: {error}", self.name));
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it has.
     pub(crate) fn status(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {

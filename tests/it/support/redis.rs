@@ -145,6 +145,14 @@ impl Certificates {
     pub(crate) fn ca(&self) -> PathBuf {
         self.folder.join("ca.crt")
     }
+
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.folder.join("server.crt")
+    }
+
+    pub(crate) fn key(&self) -> PathBuf {
+        self.folder.join("server.key")
+    }
 }
 
 fn openssl(folder: &Path, arguments: &str) {
