@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use criterion::measurement::{Measurement, WallTime};
@@ -15,11 +14,8 @@ use criterion::{Bencher, Criterion, criterion_group, criterion_main};
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
 use keyturn::core::digest::Digest;
-use keyturn::core::verdict::Denial;
-use keyturn::verify::engine::{Engine, Judgement};
-use keyturn::verify::request::{Original, Request};
 
-use fleet::{Fleet, Kind, Random, hand_out};
+use fleet::{Fleet, Kind, Presented, Random, presented, verify};
 
 #[path = "support/fleet.rs"]
 mod fleet;
@@ -28,6 +24,9 @@ const SIZES: [usize; 4] = [1, 1_000, 100_000, 1_000_000];
 
 /// At this size, keys with other limits are measured, too.
 const SIZE_OF_KINDS: usize = 100_000;
+
+/// When the requests begin.
+const BEGAN: Timestamp = Timestamp::UNIX_EPOCH;
 
 /// Keys that stay in the processor's caches, however many others there are.
 const FEW: usize = 1_000;
@@ -42,7 +41,8 @@ fn resident() -> usize {
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4_096
 }
 
-/// Makes a fleet and prints what the index grew by.
+/// Makes a fleet and prints what the index grew by. Resident memory only tells something as long as the allocator has
+/// nothing left of an earlier fleet.
 fn filled(size: usize, kind: Kind) -> Fleet {
     // Strings and digests are there in both, so that they drop out of the difference.
     let empty = allocation_counter::measure(|| drop(fleet::strings(size, size as u64)));
@@ -105,50 +105,6 @@ fn drawn<T>(
     });
 }
 
-/// A request as far as requests differ.
-struct Presented {
-    authorization: String,
-    client: IpAddr,
-    now: Timestamp,
-}
-
-/// Requests with these strings, a microsecond apart, each from where its key may be used.
-fn presented(strings: &[String]) -> impl FnMut(usize) -> Presented {
-    let mut now = Timestamp::from_second(1_000_000_000).unwrap();
-    move |at| {
-        now += Duration::from_micros(1);
-        Presented { authorization: format!("Bearer {}", strings[at]), client: fleet::client(at), now }
-    }
-}
-
-fn verify(engine: &Engine, presented: &Presented) -> Option<Denial> {
-    let headers = [("host", "example.com"), ("authorization", &*presented.authorization)];
-    let request = Request {
-        namespace: "speech",
-        api: "transcripts",
-        route: None,
-        original: Ok(Original {
-            method: "GET",
-            target: b"/v1/transcripts/42?verbose=true",
-            client: Some(presented.client),
-        }),
-        body: Ok(b""),
-        headers: &headers[..],
-    };
-    loop {
-        match engine.verify(&request, presented.now, Duration::from_secs(1)) {
-            Judgement::Short(_, shortage) => hand_out(&shortage, presented.now),
-            judged => return judged.alone().denial,
-        }
-    }
-}
-
-/// Judges every key once, so that what is handed out once is not part of what is timed.
-fn warm(engine: &Engine, strings: &[String]) {
-    let mut present = presented(strings);
-    (0..strings.len()).for_each(|at| assert_eq!(verify(engine, &present(at)), None));
-}
-
 /// Runs what `drawn` is to time, and prints its spread beside criterion's figures.
 fn bench(criterion: &mut Criterion, name: &str, mut run: impl FnMut(&mut Bencher<'_>, &mut Spread)) {
     let mut spread = Spread::default();
@@ -161,18 +117,18 @@ fn of_sizes(criterion: &mut Criterion) {
         let fleet = filled(size, Kind::Limited);
         let (engine, unknown) = (fleet.engine(), fleet::strings(size, 0));
         let admit = |key: &Presented| assert_eq!(verify(&engine, key), None);
-        warm(&engine, &fleet.strings);
+        fleet.warm(&engine, BEGAN);
         bench(criterion, &format!("verify/{size}"), |bencher, spread| {
-            drawn(bencher, spread, size, presented(&fleet.strings), admit);
+            drawn(bencher, spread, size, presented(&fleet.strings, BEGAN), admit);
         });
         if size > FEW {
             bench(criterion, &format!("verify {FEW} of them/{size}"), |bencher, spread| {
-                drawn(bencher, spread, FEW, presented(&fleet.strings), admit);
+                drawn(bencher, spread, FEW, presented(&fleet.strings, BEGAN), admit);
             });
         }
         bench(criterion, &format!("verify an unknown key/{size}"), |bencher, spread| {
             let refuse = |key: &Presented| assert!(verify(&engine, key).is_some());
-            drawn(bencher, spread, size, presented(&unknown), refuse);
+            drawn(bencher, spread, size, presented(&unknown, BEGAN), refuse);
         });
         bench(criterion, &format!("digest alone/{size}"), |bencher, spread| {
             let digest = |key: &String| {
@@ -194,11 +150,11 @@ fn of_kinds(criterion: &mut Criterion) {
     for kind in [Kind::Unlimited, Kind::Limited, Kind::Owned, Kind::Metered] {
         let fleet = filled(SIZE_OF_KINDS, kind);
         let engine = fleet.engine();
-        warm(&engine, &fleet.strings);
+        fleet.warm(&engine, BEGAN);
         for (of, size) in [("", SIZE_OF_KINDS), (" few of", FEW)] {
             bench(criterion, &format!("verify{of} {kind:?}/{SIZE_OF_KINDS}"), |bencher, spread| {
                 let admit = |key: &Presented| assert_eq!(verify(&engine, key), None);
-                drawn(bencher, spread, size, presented(&fleet.strings), admit);
+                drawn(bencher, spread, size, presented(&fleet.strings, BEGAN), admit);
             });
         }
     }

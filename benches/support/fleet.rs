@@ -20,9 +20,11 @@ use keyturn::core::query::Query;
 use keyturn::core::rotation::VersionState;
 use keyturn::core::route::{Route, Routes};
 use keyturn::core::scope::Scope;
-use keyturn::verify::engine::Engine;
+use keyturn::core::verdict::Denial;
+use keyturn::verify::engine::{Engine, Judgement};
 use keyturn::verify::gate::{Gate, Watched};
 use keyturn::verify::index::{Index, KeyRecord, KeyVersion};
+use keyturn::verify::request::{Original, Request};
 use keyturn::verify::spender::Shortage;
 
 /// How many keys have the same owner.
@@ -87,6 +89,50 @@ impl Fleet {
         gate.permit(LONG);
         Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, Duration::ZERO));
         Engine::new(Arc::clone(&self.index), Arc::new(gate), self.pepper.clone().into())
+    }
+
+    /// Judges every key once at about that time, so that what is done once is not part of what is measured.
+    pub(crate) fn warm(&self, engine: &Engine, at: Timestamp) {
+        let mut present = presented(&self.strings, at);
+        (0..self.strings.len()).for_each(|at| assert_eq!(verify(engine, &present(at)), None));
+    }
+}
+
+/// A request as far as requests differ.
+pub(crate) struct Presented {
+    authorization: String,
+    client: IpAddr,
+    now: Timestamp,
+}
+
+/// Requests with these strings, a microsecond apart, each from where its key may be used.
+pub(crate) fn presented(strings: &[String], began: Timestamp) -> impl FnMut(usize) -> Presented {
+    let mut now = began;
+    move |at| {
+        now += Duration::from_micros(1);
+        Presented { authorization: format!("Bearer {}", strings[at]), client: client(at), now }
+    }
+}
+
+pub(crate) fn verify(engine: &Engine, presented: &Presented) -> Option<Denial> {
+    let headers = [("host", "example.com"), ("authorization", &*presented.authorization)];
+    let request = Request {
+        namespace: "speech",
+        api: "transcripts",
+        route: None,
+        original: Ok(Original {
+            method: "GET",
+            target: b"/v1/transcripts/42?verbose=true",
+            client: Some(presented.client),
+        }),
+        body: Ok(b""),
+        headers: &headers[..],
+    };
+    loop {
+        match engine.verify(&request, presented.now, Duration::from_secs(1)) {
+            Judgement::Short(_, shortage) => hand_out(&shortage, presented.now),
+            judged => return judged.alone().denial,
+        }
     }
 }
 

@@ -126,7 +126,8 @@ struct Book {
     imported: HashMap<ObjectName, usize, RandomState>,
     terms: HashMap<Arc<Ask>, Arc<Terms>, RandomState>,
     owners: OwnerAccounts,
-    namespaces: HashSet<Arc<str>, RandomState>,
+    /// Names that many keys have in common.
+    names: HashSet<Arc<str>, RandomState>,
 }
 
 impl Index {
@@ -315,7 +316,7 @@ impl Book {
         if self.terms.len() == self.terms.capacity() {
             self.forget_unused();
         }
-        let ask = Arc::new(ask);
+        let ask = Arc::new(ask.with_names(|name| self.intern(name)));
         let terms = Arc::new(Terms::new(Arc::clone(&ask), &self.policies, &mut self.owners));
         self.terms.insert(ask, Arc::clone(&terms));
         terms
@@ -365,16 +366,16 @@ impl Book {
     }
 
     fn intern(&mut self, text: &Arc<str>) -> Arc<str> {
-        if let Some(known) = self.namespaces.get(text) {
+        if let Some(known) = self.names.get(text) {
             return Arc::clone(known);
         }
-        self.namespaces.insert(Arc::clone(text));
+        self.names.insert(Arc::clone(text));
         Arc::clone(text)
     }
 
     fn forget_unused(&mut self) {
         self.terms.retain(|_, terms| Arc::strong_count(terms) > 1);
-        self.namespaces.retain(|namespace| Arc::strong_count(namespace) > 1);
+        self.names.retain(|name| Arc::strong_count(name) > 1);
     }
 
     /// Notes for which APIs strings of any form have to be looked up; answers whether these are others now.

@@ -49,6 +49,12 @@ impl Ask {
         Self { owner, ..ask }
     }
 
+    /// The same with one instance of the API's name, which every request is compared with.
+    pub(super) fn with_names(self, mut intern: impl FnMut(&Arc<str>) -> Arc<str>) -> Self {
+        let api = ObjectName { namespace: intern(&self.api.namespace), name: intern(&self.api.name) };
+        Self { api, ..self }
+    }
+
     /// Whether it makes a difference that the key says it was issued to that owner. It makes none, as a rule, and
     /// keys that differ in nothing else are judged as one.
     fn depends_on(&self, owner: &Arc<str>, policies: &Policies) -> bool {
