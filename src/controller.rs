@@ -3,7 +3,7 @@
 //! ```text
 //!  ApiKeys ──────────────────┐ one reconcile a key: gather → plan (core, pure) → apply → publish, until at rest
 //!  Secrets, metadata only ───┤
-//!  ApiKeyUsages, the same ───┤
+//!  ApiKeyUsages, the same ───┤ where little is left of quotas or credits: `low`
 //!  APIs, tiers, roles ───────┤ wake the keys that they concern
 //!  ApiKeyOwners ─────────────┤ the same; and their own ApiKeyUsages are looked after
 //!  Leases of verifiers ──────┘
@@ -20,6 +20,7 @@ mod audit;
 mod gone;
 mod judging;
 mod leader;
+mod low;
 mod metadata;
 mod notices;
 mod owner;
@@ -187,7 +188,9 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
     let touched = reflector(written, watched).default_backoff().touched_objects();
     let keys = Controller::for_stream(touched, store.clone());
     let secrets = secrets::follow(client, &scope, &wake, &shutdown, &tasks);
-    let usages = usages::follow(client, &scope, (&wake, &wake_owner), &shutdown, &tasks);
+    let ledgers = Arc::<low::Ledgers>::default();
+    let wakes = usages::Wake { keys: wake.clone(), owners: wake_owner };
+    let usages = usages::follow(client, &scope, wakes.clone(), Arc::clone(&ledgers), &shutdown, &tasks);
     let judging = judging::follow(client, operator_namespace, &wake, &shutdown, &tasks);
     let peppers = Arc::new(peppers::Kept::new(first, version));
     let strings = strings::Strings::new(wake.clone(), Arc::clone(metrics));
@@ -199,13 +202,28 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(counting));
     let reporter = Reporter { controller: "keyturn".into(), instance: None };
     let recorder = Recorder::new(client.clone(), reporter);
-    let owners = owner::Context {
+    let (owners, written) = reflector::store();
+    let looker = low::Looker {
+        client: client.clone(),
+        ledgers: Arc::clone(&ledgers),
+        keys: store.clone(),
+        owners: owners.clone(),
+        policies: Arc::clone(&policies),
+        wake: wakes,
+        metrics: Arc::clone(metrics),
+    };
+    tasks.spawn(shutdown.clone().run_until_cancelled_owned(looker.follow()));
+    let counting = low::count(store.clone(), owners.clone(), Arc::clone(&policies), Arc::clone(metrics));
+    tasks.spawn(shutdown.clone().run_until_cancelled_owned(counting));
+    let looking_after = owner::Context {
         client: client.clone(),
         recorder: recorder.clone(),
+        metrics: Arc::clone(metrics),
         policies: Arc::clone(&policies),
         usages: Arc::clone(&usages),
+        ledgers: Arc::clone(&ledgers),
     };
-    let following = owner::follow(owners, scope.clone(), woken_owners);
+    let following = owner::follow(looking_after, scope.clone(), (owners, written), woken_owners);
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(following));
     tasks.close();
 
@@ -221,6 +239,7 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
         policies: Arc::clone(&policies),
         secrets: Arc::clone(&secrets),
         usages: Arc::clone(&usages),
+        ledgers,
         judging: Arc::clone(&judging),
         progress: apikey::Progress::default(),
         audit: audit.clone(),

@@ -1,5 +1,6 @@
 //! What a process counts and measures, in the text format of OpenMetrics 1.0.
 
+mod low;
 pub mod reports;
 pub mod reservations;
 mod store;
@@ -19,6 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 use reports::Reports;
 use reservations::Reservations;
 
+pub use low::{BudgetKind, Holder, LowMetrics};
 pub use store::{StoreMetrics, StoreOutcome};
 
 /// The media type of [`Metrics::encode`].
@@ -43,6 +45,7 @@ pub struct Metrics {
     usage_writes: Family<UsageLabels, Counter>,
     usage_backlog: Gauge,
     usage_age: Gauge<f64, std::sync::atomic::AtomicU64>,
+    low: LowMetrics,
     store: StoreMetrics,
     reports: Reports,
     /// Of quotas and credits.
@@ -133,7 +136,7 @@ impl Metrics {
         let help = "Time since the last list, event or bookmark, by kind";
         registry.register_with_unit("watch_age", help, Unit::Seconds, watch_age.clone());
         let key_events = Family::default();
-        registry.register("key_events", "Events told about keys, by reason", key_events.clone());
+        registry.register("key_events", "Events told about keys and owners, by reason", key_events.clone());
         let pepper_keys = Family::default();
         let help = "Keys with strings in use that are recognised by a pepper, by its name";
         registry.register("pepper_keys", help, pepper_keys.clone());
@@ -154,6 +157,7 @@ impl Metrics {
         let usage_age = Gauge::default();
         let help = "For how long the oldest usage has not been written";
         registry.register_with_unit("usage_age", help, Unit::Seconds, usage_age.clone());
+        let low = LowMetrics::register(&mut registry);
         let store = StoreMetrics::register(&mut registry);
         let reports = Reports::register(&mut registry);
         let reservations = Reservations::register(&mut registry);
@@ -176,6 +180,7 @@ impl Metrics {
             usage_writes,
             usage_backlog,
             usage_age,
+            low,
             store,
             reports,
             reservations,
@@ -192,6 +197,12 @@ impl Metrics {
     #[must_use]
     pub fn reports(&self) -> &Reports {
         &self.reports
+    }
+
+    /// Those of quotas and credits of which little is left.
+    #[must_use]
+    pub fn low(&self) -> &LowMetrics {
+        &self.low
     }
 
     /// Counts one verdict. `code` is `ALLOWED` or the code of a denial.
@@ -220,7 +231,7 @@ impl Metrics {
         self.watch_age.get_or_create(&WatchLabels { kind }).set(age.as_secs_f64());
     }
 
-    /// Counts one event about a key, by its reason in CamelCase, such as `RotationDue`.
+    /// Counts one event about a key or an owner, by its reason in CamelCase, such as `RotationDue`.
     pub fn told(&self, reason: &str) {
         self.key_events.get_or_create(&EventLabels { reason: reason.to_owned() }).inc();
     }
@@ -307,6 +318,8 @@ mod tests {
         metrics.audit_failed();
         metrics.store().answered(StoreOutcome::TimedOut, Duration::from_millis(100));
         metrics.store().set(3, true);
+        metrics.low().set(Holder::Owner, BudgetKind::Quota, 2);
+        metrics.low().set_waiting(4);
         metrics.set_watch_age("ApiKey", Duration::from_millis(1500));
         let text = metrics.encode().unwrap();
         for line in [
@@ -324,6 +337,8 @@ mod tests {
             r#"keyturn_store_requests_total{outcome="TimedOut"} 1"#,
             "keyturn_store_duration_seconds_count 1",
             "keyturn_store_waiting 3",
+            r#"keyturn_low_budgets{holder="Owner",kind="Quota"} 2"#,
+            "keyturn_ledgers_waiting 4",
             "keyturn_store_connected 1",
             "keyturn_usage_backlog 3",
             "keyturn_usage_age_seconds 2.5",

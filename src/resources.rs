@@ -17,6 +17,7 @@ pub mod judging;
 pub mod limits;
 pub mod metadata;
 pub mod names;
+pub mod notices;
 pub mod pepper;
 pub mod protectedapi;
 pub mod references;

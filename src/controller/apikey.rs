@@ -30,14 +30,15 @@ use kube::{Api, Client, ResourceExt as _};
 use super::actors::Actors;
 use super::audit::AuditLog;
 use super::judging::Judging;
-use super::key_ref;
 use super::leader::Term;
+use super::low::Ledgers;
 use super::peppers;
 use super::places::Places;
 use super::policies::Policies;
 use super::secrets::Secrets;
 use super::strings::Strings;
-use super::usages::Usages;
+use super::usages::{Usages, Whose};
+use super::{key_named, key_ref};
 use crate::clock;
 use crate::core::lifecycle::{self, Step};
 use crate::core::policy::ObjectName;
@@ -71,6 +72,7 @@ pub(super) struct Context {
     pub(super) policies: Arc<Policies>,
     pub(super) secrets: Arc<Secrets>,
     pub(super) usages: Arc<Usages>,
+    pub(super) ledgers: Arc<Ledgers>,
     pub(super) judging: Arc<Judging>,
     pub(super) progress: Progress,
     pub(super) audit: AuditLog,
@@ -89,6 +91,7 @@ impl Context {
     pub(super) fn forget(&self, namespace: &str, name: &str) {
         self.progress.forget(namespace, name);
         let name = ObjectName::new(namespace, name);
+        self.ledgers.forget(&Whose::Key(key_named(&name)));
         self.strings.forget(&name);
         self.places.leave(&name);
         self.unstored.forget(&name);
@@ -191,6 +194,8 @@ async fn rest(
     now: Timestamp,
 ) -> Result<Action, Error> {
     let settled = context.progress.rest(&observed, next_look);
+    let whose = Whose::Key(key_ref(&observed.object));
+    context.ledgers.settle(whose, observed.ledger.as_ref(), clock::since_boot());
     enforce::conclude(context, observed.object, settled, now).await
 }
 

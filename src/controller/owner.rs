@@ -1,4 +1,7 @@
-//! Looks after ApiKeyOwners: makes the ApiKeyUsage of one that has quotas, and says in its status what is made of it.
+//! Looks after ApiKeyOwners: makes the ApiKeyUsage of one that has quotas, says in its status what is made of it, and
+//! tells when little is left of a quota.
+
+mod low;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,24 +11,31 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::reflector::Store;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::{Controller, WatchStreamExt as _, controller, reflector, watcher};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+use super::low::Ledgers;
 use super::policies::Policies;
 use super::scope::Scope;
-use super::usages::{self, OwnUsage, USAGE_LOST, Usages, say_lost};
+use super::usages::{self, OwnUsage, USAGE_LOST, Usages, Whose, say_lost};
 use super::{OwnerRef, post_params};
-use crate::clock;
+use crate::clock::{now, since_boot};
 use crate::core::acceptance::{Reason, Rejection};
+use crate::core::ledger::low::Low;
 use crate::core::policy::ObjectName;
 use crate::core::usage::object::{Standing, UsageObject};
+use crate::metrics::Metrics;
 use crate::resources::ApiKeyOwner;
 use crate::resources::apikeyowner::OwnerStatus;
 use crate::resources::condition::{self, READY, Statement};
 use crate::resources::names::RESET_USAGE_ANNOTATION;
 use crate::telemetry::chain;
+
+type Guarded = DeserializeGuard<ApiKeyOwner>;
 
 /// Owners that are worked on at the same time.
 const CONCURRENCY: u16 = 8;
@@ -41,7 +51,9 @@ pub(super) struct Context {
     pub(super) client: Client,
     pub(super) recorder: Recorder,
     pub(super) policies: Arc<Policies>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) usages: Arc<Usages>,
+    pub(super) ledgers: Arc<Ledgers>,
 }
 
 /// An owner could not be looked after this time.
@@ -56,12 +68,17 @@ enum Error {
 }
 
 /// Looks after every owner that changes or is woken.
-pub(super) async fn follow(context: Context, scope: Scope, mut woken: mpsc::UnboundedReceiver<OwnerRef>) {
+pub(super) async fn follow(
+    context: Context,
+    scope: Scope,
+    (store, written): (Store<Guarded>, Writer<Guarded>),
+    mut woken: mpsc::UnboundedReceiver<OwnerRef>,
+) {
     // Nothing is concluded from what was merely not read yet.
     context.policies.read().await;
     context.usages.read().await;
-    let (store, written) = reflector::store();
-    let watched = watcher(scope.api::<DeserializeGuard<ApiKeyOwner>>(&context.client), watcher::Config::default());
+    let ledgers = Arc::clone(&context.ledgers);
+    let watched = watcher(scope.api::<Guarded>(&context.client), watcher::Config::default());
     let touched = reflector(written, watched).default_backoff().applied_objects();
     let woken = futures::stream::poll_fn(move |task| woken.poll_recv(task));
     Controller::for_stream(touched, store)
@@ -70,8 +87,12 @@ pub(super) async fn follow(context: Context, scope: Scope, mut woken: mpsc::Unbo
         .run(reconcile, retry, Arc::new(context))
         .for_each(async |outcome| match outcome {
             Ok((owner, _)) => debug!(%owner, "looked after"),
-            // It is gone, or its failure was said where it is known.
-            Err(controller::Error::ObjectNotFound(_) | controller::Error::ReconcilerFailed(..)) => {}
+            Err(controller::Error::ObjectNotFound(owner)) => {
+                let namespace = owner.namespace.as_deref().unwrap_or_default();
+                ledgers.forget(&Whose::Owner(OwnerRef::new(&owner.name).within(namespace)));
+            }
+            // Said where it is known what failed.
+            Err(controller::Error::ReconcilerFailed(..)) => {}
             Err(error) => warn!(error = chain(&error), "the queue of owners failed; it goes on"),
         })
         .await;
@@ -89,7 +110,8 @@ async fn reconcile(owner: Arc<DeserializeGuard<ApiKeyOwner>>, context: Arc<Conte
 
 async fn look_after(owner: &ApiKeyOwner, context: &Context) -> Result<(), Error> {
     let name = ObjectName::new(&owner.namespace().unwrap_or_default(), &owner.name_any());
-    let judgement = context.policies.current().policies.owners.judge(&name, &owner.claim());
+    let claim = owner.claim();
+    let judgement = context.policies.current().policies.owners.judge(&name, &claim);
     let before = owner.status.clone().unwrap_or_default();
     let named = before.usage.as_ref().map(|usage| usage.uid.as_str().into());
     let own = OwnUsage::of(&context.client, owner);
@@ -108,12 +130,21 @@ async fn look_after(owner: &ApiKeyOwner, context: &Context) -> Result<(), Error>
     let mut after = before.clone();
     if wanted && let Standing::Unnamed(uid) = &standing {
         after.usage = Some(usages::reference(owner, uid));
+        // What was told was about the ledger of another.
+        after.notices = None;
     }
-    state(&mut after, judgement.as_ref().copied(), &standing, owner.metadata.generation, clock::now());
-    if before == after {
-        return Ok(());
+    state(&mut after, judgement.as_ref().copied(), &standing, owner.metadata.generation, now());
+    let whose = Whose::Owner(OwnerRef::new(&name.name).within(&name.namespace));
+    let ledger = context.ledgers.found(&whose);
+    let lows = match (&judgement, &claim.owner, &ledger) {
+        (Ok(()), Ok(speaking), Some(ledger)) => low::note(&mut after, speaking, ledger, now()),
+        _ => Vec::new(),
+    };
+    if before != after {
+        write(owner, before, after, &lows, context).await?;
     }
-    write(owner, before, after, context).await
+    context.ledgers.settle(whose, ledger.as_ref(), since_boot());
+    Ok(())
 }
 
 /// Says what is made of an owner.
@@ -141,7 +172,13 @@ fn state(
 }
 
 /// The object's resourceVersion goes along: a newer one is never overwritten.
-async fn write(owner: &ApiKeyOwner, before: OwnerStatus, after: OwnerStatus, context: &Context) -> Result<(), Error> {
+async fn write(
+    owner: &ApiKeyOwner,
+    before: OwnerStatus,
+    after: OwnerStatus,
+    lows: &[Low],
+    context: &Context,
+) -> Result<(), Error> {
     let reason = |status: &OwnerStatus, kind| {
         let condition = status.conditions.iter().find(|condition| condition.type_ == kind);
         condition.map(|condition| condition.reason.clone()).unwrap_or_default()
@@ -156,18 +193,26 @@ async fn write(owner: &ApiKeyOwner, before: OwnerStatus, after: OwnerStatus, con
     api.replace_status(&name, &post_params(), &object).await.map_err(Error::Status)?;
     info!(owner = name, namespace = owner.namespace(), "an owner's status was brought up to date");
     if let Some(condition) = news {
-        let event = Event {
-            type_: EventType::Warning,
-            reason: condition.reason,
-            note: Some(condition.message),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = context.recorder.publish(&event, &owner.object_ref(&())).await {
-            warn!(owner = name, error = chain(&error), "an event could not be recorded");
-        }
+        tell(owner, &condition.reason, condition.message, context).await;
+    }
+    for low in lows {
+        tell(owner, low.reason(), low.sentence(), context).await;
     }
     Ok(())
+}
+
+async fn tell(owner: &ApiKeyOwner, reason: &str, note: String, context: &Context) {
+    context.metrics.told(reason);
+    let event = Event {
+        type_: EventType::Warning,
+        reason: reason.to_owned(),
+        note: Some(note),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = context.recorder.publish(&event, &owner.object_ref(&())).await {
+        warn!(owner = owner.name_any(), reason, error = chain(&error), "an event could not be recorded");
+    }
 }
 
 fn retry(owner: Arc<DeserializeGuard<ApiKeyOwner>>, error: &Error, _: Arc<Context>) -> Action {

@@ -1,5 +1,5 @@
 //! Which ApiKeyUsages there are: heard of, looked for, and made. Only their metadata is watched, for verifiers change
-//! what they say all the time.
+//! what they say all the time; that they do is told to whoever looks into them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,9 +12,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::low::Ledgers;
 use super::metadata::{self, Book, Followed};
 use super::scope::Scope;
 use super::{KeyRef, OwnerRef, post_params};
+use crate::clock::since_boot;
 use crate::resources::apikeyusage::ApiKeyUsageSpec;
 use crate::resources::names::{MANAGED_BY, MANAGED_BY_LABEL, RESET_USAGE_ANNOTATION, usage_of_key, usage_of_owner};
 use crate::resources::references::UsageRef;
@@ -42,14 +44,41 @@ pub(super) struct ByWhom(HashMap<Arc<str>, Known>);
 #[derive(Debug)]
 struct Known {
     uid: Arc<str>,
+    version: Arc<str>,
     whose: Whose,
 }
 
-/// For whom an ApiKeyUsage counts.
+/// What has become of an ApiKeyUsage.
 #[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum News {
+    /// There is one, another one, or none any more.
+    Other(Whose),
+    /// It says something else.
+    Changed(Whose),
+}
+
+/// For whom an ApiKeyUsage counts.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Whose {
     Key(KeyRef),
     Owner(OwnerRef),
+}
+
+/// The queues of keys and of owners.
+#[derive(Clone, Debug)]
+pub(super) struct Wake {
+    pub(super) keys: mpsc::UnboundedSender<KeyRef>,
+    pub(super) owners: mpsc::UnboundedSender<OwnerRef>,
+}
+
+impl Wake {
+    pub(super) fn wake(&self, whose: Whose) {
+        // Nobody listens any more once the controller stops.
+        match whose {
+            Whose::Key(key) => drop(self.keys.send(key)),
+            Whose::Owner(owner) => drop(self.owners.send(owner)),
+        }
+    }
 }
 
 impl Usages {
@@ -61,35 +90,42 @@ impl Usages {
 
 impl Book for ByWhom {
     type Object = ApiKeyUsage;
-    type Concerned = Whose;
+    type Concerned = News;
 
-    /// Answers for whom it counts, if this is another one than was known.
-    fn enter(&mut self, usage: &Meta) -> Option<Whose> {
+    fn enter(&mut self, usage: &Meta) -> Option<News> {
         let (whom, found) = known(usage)?;
-        let (uid, whose) = (Arc::clone(&found.uid), found.whose.clone());
-        let before = self.0.insert(whom, found);
-        before.is_none_or(|before| before.uid != uid).then_some(whose)
+        let news = found.news(self.0.get(&whom));
+        self.0.insert(whom, found);
+        news
     }
 
     /// Answers who has none any more.
-    fn remove(&mut self, usage: &Meta) -> Option<Whose> {
+    fn remove(&mut self, usage: &Meta) -> Option<News> {
         let (whom, gone) = known(usage)?;
         // One of the same name may have been heard of since.
         self.0.get(&whom).filter(|known| known.uid == gone.uid)?;
-        self.0.remove(&whom).map(|known| known.whose)
+        self.0.remove(&whom).map(|known| News::Other(known.whose))
     }
 
-    /// Answers those for whom that makes a difference.
-    fn replace(&mut self, listed: &[Meta]) -> Vec<Whose> {
+    fn replace(&mut self, listed: &[Meta]) -> Vec<News> {
         let listed: HashMap<_, _> = listed.iter().filter_map(known).collect();
-        let differs = |one: &HashMap<Arc<str>, Known>, other: &HashMap<Arc<str>, Known>| -> Vec<Whose> {
-            let gone = |(whom, known): &(&Arc<str>, &Known)| other.get(*whom).is_none_or(|it| it.uid != known.uid);
-            one.iter().filter(gone).map(|(_, known)| known.whose.clone()).collect()
-        };
-        let mut concerned = differs(&self.0, &listed);
-        concerned.extend(differs(&listed, &self.0));
+        let gone = self.0.iter().filter(|(whom, _)| !listed.contains_key(*whom));
+        let mut concerned: Vec<_> = gone.map(|(_, known)| News::Other(known.whose.clone())).collect();
+        concerned.extend(listed.iter().filter_map(|(whom, found)| found.news(self.0.get(whom))));
         self.0 = listed;
         concerned
+    }
+}
+
+impl Known {
+    /// What this tells to those who know of another one, or of none.
+    fn news(&self, before: Option<&Self>) -> Option<News> {
+        match before {
+            Some(before) if before.uid == self.uid => {
+                (before.version != self.version).then(|| News::Changed(self.whose.clone()))
+            }
+            _ => Some(News::Other(self.whose.clone())),
+        }
     }
 }
 
@@ -104,26 +140,25 @@ fn known(usage: &Meta) -> Option<(Arc<str>, Known)> {
     } else {
         return None;
     };
-    Some((owner.uid.as_str().into(), Known { uid: usage.uid()?.into(), whose }))
+    let version = usage.resource_version().unwrap_or_default().into();
+    Some((owner.uid.as_str().into(), Known { uid: usage.uid()?.into(), version, whose }))
 }
 
-/// Follows the ApiKeyUsages, and wakes a key or an owner when its own comes or goes.
+/// Follows the ApiKeyUsages, and wakes a key or an owner when its own comes or goes. `changed` hears that it says
+/// something else.
 pub(super) fn follow(
     client: &Client,
     scope: &Scope,
-    (keys, owners): (&mpsc::UnboundedSender<KeyRef>, &mpsc::UnboundedSender<OwnerRef>),
+    wake: Wake,
+    changed: Arc<Ledgers>,
     shutdown: &CancellationToken,
     tasks: &TaskTracker,
 ) -> Arc<Usages> {
-    let (keys, owners) = (keys.clone(), owners.clone());
-    let wake = move |whose| {
-        // Nobody listens any more once the controller stops.
-        match whose {
-            Whose::Key(key) => drop(keys.send(key)),
-            Whose::Owner(owner) => drop(owners.send(owner)),
-        }
+    let tell = move |news| match news {
+        News::Other(whose) => wake.wake(whose),
+        News::Changed(whose) => changed.look_at(whose, since_boot()),
     };
-    metadata::follow(scope.api(client), watcher::Config::default(), wake, shutdown, tasks)
+    metadata::follow(scope.api(client), watcher::Config::default(), tell, shutdown, tasks)
 }
 
 /// How the status of a key or an owner names its ApiKeyUsage.
@@ -219,7 +254,12 @@ mod tests {
     use super::*;
 
     fn meta(key: &str, uid: &str) -> Meta {
-        of(json!({"name": format!("key-{key}"), "uid": uid, "ownerReferences": [owner("ApiKey", key)]}))
+        version(key, uid, "1")
+    }
+
+    fn version(key: &str, uid: &str, version: &str) -> Meta {
+        let owners = [owner("ApiKey", key)];
+        of(json!({"name": format!("key-{key}"), "uid": uid, "resourceVersion": version, "ownerReferences": owners}))
     }
 
     fn owner(kind: &str, name: &str) -> Value {
@@ -235,19 +275,28 @@ mod tests {
         Whose::Key(KeyRef::new(name).within("team-a"))
     }
 
+    fn other(name: &str) -> News {
+        News::Other(key(name))
+    }
+
+    fn changed(name: &str) -> News {
+        News::Changed(key(name))
+    }
+
     fn found(book: &ByWhom, whom: &str) -> Option<String> {
         book.0.get(whom).map(|known| known.uid.to_string())
     }
 
     #[test]
-    fn a_key_is_woken_when_its_own_comes_or_goes_and_not_by_what_it_counts() {
+    fn a_key_is_woken_when_its_own_comes_or_goes_and_others_hear_what_it_counts() {
         let mut usages = ByWhom::default();
-        assert_eq!(usages.enter(&meta("a", "u1")), Some(key("a")));
+        assert_eq!(usages.enter(&meta("a", "u1")), Some(other("a")));
         assert_eq!(usages.enter(&meta("a", "u1")), None);
-        assert_eq!(usages.enter(&meta("a", "u2")), Some(key("a")));
+        assert_eq!(usages.enter(&version("a", "u1", "2")), Some(changed("a")));
+        assert_eq!(usages.enter(&meta("a", "u2")), Some(other("a")));
         assert_eq!(usages.remove(&meta("a", "u1")), None, "it is another one by now");
         assert_eq!(found(&usages, "a").as_deref(), Some("u2"));
-        assert_eq!(usages.remove(&meta("a", "u2")), Some(key("a")));
+        assert_eq!(usages.remove(&meta("a", "u2")), Some(other("a")));
         assert_eq!(found(&usages, "a"), None);
     }
 
@@ -255,7 +304,7 @@ mod tests {
     fn an_owner_is_woken_by_the_one_that_counts_for_it() {
         let mut usages = ByWhom::default();
         let metadata = json!({"name": "owner-acme", "uid": "u1", "ownerReferences": [owner("ApiKeyOwner", "acme")]});
-        let acme = Some(Whose::Owner(OwnerRef::new("acme").within("team-a")));
+        let acme = Some(News::Other(Whose::Owner(OwnerRef::new("acme").within("team-a"))));
         assert_eq!(
             (usages.enter(&of(metadata.clone())), found(&usages, "acme").as_deref()),
             (acme.clone(), Some("u1"))
@@ -268,7 +317,9 @@ mod tests {
         let mut usages = ByWhom::default();
         assert_eq!(usages.replace(&[meta("a", "u1"), meta("b", "u2")]).len(), 2);
         let concerned = usages.replace(&[meta("a", "u1"), meta("c", "u3")]);
-        assert_eq!(concerned, [key("b"), key("c")]);
+        assert_eq!(concerned, [other("b"), other("c")]);
+        let concerned = usages.replace(&[version("a", "u1", "2"), meta("c", "u3")]);
+        assert_eq!(concerned, [changed("a")]);
         assert_eq!(["a", "b", "c"].map(|uid| found(&usages, uid).is_some()), [true, false, true]);
     }
 

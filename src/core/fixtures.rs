@@ -121,6 +121,7 @@ pub(crate) fn world<'a>(key: &'a Key, acceptance: &'a Result<Accepted, Rejection
         staged: Vec::new(),
         usage: UsageObject { found: Some("usage".into()), ..UsageObject::default() },
         last_uses: Vec::new(),
+        ledger: None,
         sealed: None,
         obstacle: None,
         acknowledged: Vec::new(),

@@ -12,7 +12,9 @@
 //! Refills are written by whoever reserves next. They count from the making of the ledger on, each once: what was
 //! due meanwhile, however often, is one refill.
 
+pub mod budgets;
 mod credits;
+pub mod low;
 mod quota;
 
 use std::sync::Arc;

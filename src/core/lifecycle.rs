@@ -10,6 +10,7 @@
 
 mod delivery;
 mod first;
+mod low;
 mod notice;
 mod outcome;
 mod revocation;

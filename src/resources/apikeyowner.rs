@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::{Quota, RateLimit};
 use super::metadata::Metadata;
+use super::notices::BudgetNotice;
 use super::references::UsageRef;
 use super::{parse, rules};
 use crate::core::acceptance::Rejection;
@@ -79,11 +80,27 @@ pub struct OwnerStatus {
     /// The ApiKeyUsage that counts what the owner's keys use together; there is one as soon as there are quotas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageRef>,
+    /// What events have told of already, so that they tell it once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notices: Option<OwnerNotices>,
     /// Accepted: whether the object counts, and if not, why. Ready: whether it is known what was spent of its quotas.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// What events have told of.
+#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnerNotices {
+    /// The quotas of which was told that little or nothing is left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(
+        vec!["kind".into(), "name".into(), "period".into(), "epoch".into()]
+    ))]
+    pub budgets: Vec<BudgetNotice>,
 }
 
 impl ApiKeyOwner {

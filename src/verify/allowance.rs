@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::core::budget::{Credits, Quota};
-use crate::core::ledger::{Budget, QuotaOf};
+use crate::core::ledger::{Budget, budgets};
 use crate::core::owner::Owner;
 use crate::core::policy::{RateLimit, Tier};
 use crate::core::ratelimit::Rule;
@@ -63,19 +63,13 @@ impl Allowance {
         let by_owner = |limit: &RateLimit| {
             own.is_at_home && owner.is_some_and(|owner| owner.rate_limits.iter().any(|other| other.name == limit.name))
         };
-        let quota_by_owner = |quota: &Quota| {
-            own.is_at_home && owner.is_some_and(|owner| owner.quotas.iter().any(|other| other.name == quota.name))
-        };
         let limits = tier.map_or(&[][..], |tier| &tier.rate_limits);
         let limits = limits.iter().filter(|limit| !own.shadows_limit(&limit.name) && !by_owner(limit));
-        let quotas = tier.map_or(&[][..], |tier| &tier.quotas);
-        let quotas = quotas.iter().filter(|quota| !own.shadows_quota(&quota.name) && !quota_by_owner(quota));
         let limits = limits.map(|limit| Limit::new(Origin::Tier, limit));
-        let quotas = quotas.map(|quota| Budget::Quota { of: QuotaOf::Tier, quota: quota.clone() });
-        let budgets = own_quotas(own.quotas).chain(quotas).chain(own.credits.map(Budget::Credits));
+        let metered = budgets::Own { quotas: own.quotas, credits: own.credits, is_at_home: own.is_at_home };
         Self {
             limits: own.rate_limits.iter().map(|limit| Limit::new(Origin::Key, limit)).chain(limits).collect(),
-            budgets: budgets.collect(),
+            budgets: budgets::of_key(&metered, owner, tier).into(),
         }
     }
 
@@ -84,7 +78,7 @@ impl Allowance {
     pub fn of_owner(owner: &Owner) -> Self {
         Self {
             limits: owner.rate_limits.iter().map(|limit| Limit::new(Origin::Owner, limit)).collect(),
-            budgets: own_quotas(&owner.quotas).collect(),
+            budgets: budgets::of_owner(owner).into(),
         }
     }
 
@@ -93,10 +87,6 @@ impl Allowance {
     pub fn is_empty(&self) -> bool {
         self.limits.is_empty() && self.budgets.is_empty()
     }
-}
-
-fn own_quotas(quotas: &[Quota]) -> impl Iterator<Item = Budget> {
-    quotas.iter().map(|quota| Budget::Quota { of: QuotaOf::Own, quota: quota.clone() })
 }
 
 impl Limit {

@@ -9,6 +9,7 @@ mod import;
 mod judge;
 mod lifecycle;
 mod lifetime;
+mod low;
 mod mistakes;
 mod notices;
 mod owners;

@@ -9,10 +9,12 @@ use zeroize::Zeroize as _;
 
 use super::{Context, build, delivery, record, restored, source, usage};
 use crate::clock;
-use crate::controller::peppers;
+use crate::controller::usages::Whose;
+use crate::controller::{key_ref, peppers};
 use crate::core::acceptance::{self, Accepted, Rejection};
 use crate::core::digest::StringHash;
 use crate::core::key::{self, PlainKey};
+use crate::core::ledger::Ledger;
 use crate::core::lifecycle::{
     self, Minted, MovedSecret, Obstacle, Record, Redigested, Restored, SealedString, StagedSecret, World,
 };
@@ -70,6 +72,8 @@ pub(super) struct Observed {
     /// Uid of the ApiKeyUsage that is there.
     pub(super) usage: Option<Arc<str>>,
     pub(super) last_uses: Vec<VersionUse>,
+    /// Where something was found in it that may have to be told.
+    pub(super) ledger: Option<Arc<Ledger>>,
     /// What this very run has sealed.
     pub(super) sealed: Option<SealedString>,
     obstacle: Option<Obstacle>,
@@ -100,6 +104,7 @@ pub(super) async fn gather(context: &Context, object: &ApiKey) -> Result<Observe
         staged: Vec::new(),
         usage: None,
         last_uses: Vec::new(),
+        ledger: context.ledgers.found(&Whose::Key(key_ref(object))),
         sealed: None,
         obstacle: key.as_ref().ok().and_then(|key| delivery::obstacle(object, key.delivery)),
         reversible_revocation: key.as_ref().is_ok_and(|key| is_reversible(key, &revision.policies)),
@@ -243,6 +248,7 @@ impl Observed {
             lost_pepper: self.lost_pepper(),
             usage: usage::look(self),
             last_uses: self.last_uses.clone(),
+            ledger: self.ledger.clone(),
             sealed: self.sealed.clone(),
             obstacle: self.obstacle.clone(),
             acknowledged: delivery::acknowledged(&self.object, self.own_secret()),

@@ -10,7 +10,9 @@ use kube::runtime::controller::Action;
 
 use super::Context;
 use super::gather::Observed;
+use crate::controller::key_ref;
 use crate::controller::secrets::{SecretMeta, SecretsOfKey};
+use crate::controller::usages::Whose;
 use crate::core::policy::ObjectName;
 use crate::resources::ApiKey;
 
@@ -86,6 +88,7 @@ impl Progress {
             && rest.secrets == context.secrets.of(key.metadata.namespace.as_deref()?, key.metadata.uid.as_deref()?)
             && rest.usage == context.usages.of(key.metadata.uid.as_deref()?);
         let name = ObjectName::new(key.metadata.namespace.as_deref()?, key.metadata.name.as_deref()?);
+        let unchanged = unchanged && context.ledgers.found(&Whose::Key(key_ref(key))).is_none();
         let unchanged = unchanged && !context.strings.is_disturbed(&name) && !context.places.is_called(&name);
         let Settled { next_look, .. } = rest.settled;
         let due = next_look.is_some_and(|next_look| next_look <= now);

@@ -285,6 +285,7 @@ pub(super) async fn event(context: &Context, observed: &Observed, event: Option<
                 "the key expires at {at}; set a later spec.expiresAt, as far as its tier allows, if it is to live on"
             ),
         ),
+        Some(Event::LowBudget(low)) => (Warning, low.reason(), low.sentence()),
         Some(Event::OldVersionInUse { number, last, end }) => (
             Warning,
             "OldVersionInUse",

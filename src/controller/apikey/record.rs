@@ -10,6 +10,7 @@ use crate::core::lifecycle::{Notices, Record, Revocation};
 use crate::core::rotation::{Version, VersionState, Versions};
 use crate::core::usage::VersionUse;
 use crate::resources::apikey::{self, ApiKeyStatus, OldVersionNotice, VersionDelivery, VersionStatus};
+use crate::resources::notices::{BudgetNotice, told};
 
 /// The status holds something that nobody but Keyturn writes, and that Keyturn does not write.
 #[derive(Debug, thiserror::Error)]
@@ -69,15 +70,22 @@ fn handover(stored: &VersionStatus) -> Option<Handover> {
 
 fn notices(stored: Option<&apikey::Notices>) -> Notices {
     let Some(stored) = stored else { return Notices::default() };
-    let told = |version: &OldVersionNotice| VersionUse { number: version.number, at: version.last_used_at.0 };
-    Notices { expiry: stored.expires_at.as_ref().map(|at| at.0), uses: stored.old_versions.iter().map(told).collect() }
+    let used = |version: &OldVersionNotice| VersionUse { number: version.number, at: version.last_used_at.0 };
+    Notices {
+        expiry: stored.expires_at.as_ref().map(|at| at.0),
+        uses: stored.old_versions.iter().map(used).collect(),
+        budgets: told(&stored.budgets).into(),
+    }
 }
 
 /// As they are stored.
 pub(super) fn stored_notices(notices: &Notices) -> Option<apikey::Notices> {
-    let told = |last: &VersionUse| OldVersionNotice { number: last.number, last_used_at: Time(last.at) };
-    let stored =
-        apikey::Notices { expires_at: notices.expiry.map(Time), old_versions: notices.uses.iter().map(told).collect() };
+    let used = |last: &VersionUse| OldVersionNotice { number: last.number, last_used_at: Time(last.at) };
+    let stored = apikey::Notices {
+        expires_at: notices.expiry.map(Time),
+        old_versions: notices.uses.iter().map(used).collect(),
+        budgets: notices.budgets.iter().map(BudgetNotice::from).collect(),
+    };
     (stored != apikey::Notices::default()).then_some(stored)
 }
 

@@ -26,14 +26,7 @@ impl Ledger {
         living: usize,
         now: Timestamp,
     ) -> Result<Chunk, Refusal> {
-        let mut line = match &self.credits {
-            Some(line) if line.epoch > credits.epoch => return Err(Refusal::Behind),
-            Some(line) if line.epoch == credits.epoch => line.clone(),
-            // What was due in the epoch before is not due in this one.
-            Some(line) => CreditsLine::new(credits.epoch, line.refilled_at),
-            None => CreditsLine::new(credits.epoch, self.began),
-        };
-        line.refill(credits, now);
+        let mut line = self.credits_line(credits, now)?;
         let lapses = credits.refill.map(|refill| refill.next(now));
         let Some(amount) = share(line.left(credits), need, living) else {
             return Err(Refusal::Exhausted { until: lapses });
@@ -50,6 +43,19 @@ impl Ledger {
             refilled,
         })
     }
+
+    /// The line of these credits as whoever reserves next finds it: with the refill that is due.
+    pub(super) fn credits_line(&self, credits: &Credits, now: Timestamp) -> Result<CreditsLine, Refusal> {
+        let mut line = match &self.credits {
+            Some(line) if line.epoch > credits.epoch => return Err(Refusal::Behind),
+            Some(line) if line.epoch == credits.epoch => line.clone(),
+            // What was due in the epoch before is not due in this one.
+            Some(line) => CreditsLine::new(credits.epoch, line.refilled_at),
+            None => CreditsLine::new(credits.epoch, self.began),
+        };
+        line.refill(credits, now);
+        Ok(line)
+    }
 }
 
 impl CreditsLine {
@@ -57,7 +63,7 @@ impl CreditsLine {
         Self { epoch, reserved: 0, refilled: 0, refilled_at }
     }
 
-    fn left(&self, credits: &Credits) -> u64 {
+    pub(super) fn left(&self, credits: &Credits) -> u64 {
         let left = credits.granted.saturating_add(self.refilled).saturating_sub(self.reserved);
         left.min(MOST.saturating_sub(self.reserved))
     }

@@ -36,8 +36,7 @@ impl Ledger {
         need: Need,
         living: usize,
     ) -> Result<Chunk, Refusal> {
-        let known = self.quotas.iter().position(|line| line.account == account);
-        let reserved = known.and_then(|at| self.quotas.get(at)).map_or(0, |line| line.reserved);
+        let reserved = self.reserved(&account);
         let left = limit.min(MOST).saturating_sub(reserved);
         let Some(amount) = share(left, need, living) else {
             return Err(Refusal::Exhausted { until: Some(account.period.end()) });
@@ -51,6 +50,11 @@ impl Ledger {
             amount,
             refilled: 0,
         })
+    }
+
+    /// What was handed out of a quota in one period.
+    pub(super) fn reserved(&self, account: &QuotaAccount) -> u64 {
+        self.quotas.iter().find(|line| line.account == *account).map_or(0, |line| line.reserved)
     }
 
     /// The line of an account, a new one if it has none.

@@ -1,5 +1,5 @@
-//! What people are told of in time: that a key is about to expire, and that an old version is still in use shortly
-//! before it is refused.
+//! What people are told of in time: that a key is about to expire, that an old version is still in use shortly
+//! before it is refused, and that little is left of its quotas and credits.
 //!
 //! What was told stands in the status, so that it is told once, whichever controller looks next.
 
@@ -8,8 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::outcome::{Event, Step};
-use super::revocation;
 use super::world::{Record, World};
+use super::{low, revocation};
+use crate::core::ledger::low::Told;
 use crate::core::rotation::{self, Version, VersionState};
 use crate::core::usage::VersionUse;
 
@@ -26,6 +27,8 @@ pub struct Notices {
     pub expiry: Option<Timestamp>,
     /// For each old version the last use that was told.
     pub uses: Vec<VersionUse>,
+    /// Of which quotas and credits was told that little is left.
+    pub budgets: Box<[Told]>,
 }
 
 /// The last part of a version's grace.
@@ -60,7 +63,8 @@ pub(super) fn tell(world: &World<'_>, now: Timestamp) -> Option<Step> {
     if revocation::is_revoked(world) {
         return None;
     }
-    let (notices, event) = expiry(world, now).or_else(|| use_of_old_version(world, now))?;
+    let in_time = expiry(world, now).or_else(|| use_of_old_version(world, now));
+    let (notices, event) = in_time.or_else(|| low::tell(world, now))?;
     Some(Step::Record { record: Record { notices, ..world.record.clone() }, event: Some(event) })
 }
 
@@ -153,7 +157,7 @@ mod tests {
     /// What was told, and the record that says so.
     fn told(plan: &Plan) -> Option<(Event, Record)> {
         match &plan.step {
-            Some(Step::Record { record, event: Some(event) }) => Some((*event, record.clone())),
+            Some(Step::Record { record, event: Some(event) }) => Some((event.clone(), record.clone())),
             None => None,
             other => panic!("{other:?}"),
         }

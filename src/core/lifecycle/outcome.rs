@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::world::{Obstacle, Record};
 use crate::core::acceptance::Rejection;
+use crate::core::ledger::low::Low;
 
 /// One write, or a wait.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -49,7 +50,7 @@ pub enum Step {
 }
 
 /// Something that happened to a key, for `kubectl describe`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Event {
     Minted {
         number: u32,
@@ -108,6 +109,8 @@ pub enum Event {
         last: Timestamp,
         end: Timestamp,
     },
+    /// Little or nothing is left of a quota or of the credits.
+    LowBudget(Low),
 }
 
 /// Why a version is superseded.

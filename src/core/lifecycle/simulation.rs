@@ -392,6 +392,7 @@ impl Simulation {
             staged: staged.collect(),
             usage: UsageObject { found: self.usage_uid(), ..UsageObject::default() },
             last_uses: self.last_uses.clone(),
+            ledger: None,
             sealed: fresh.sealed.clone(),
             obstacle: (self.key.delivery.is_sealed() && self.seal_to_spoilt)
                 .then(|| Obstacle { reason: "SealToInvalid", message: String::new() }),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::notice::Notices;
 use super::outcome::Step;
 use super::world::{Record, World};
 use crate::core::usage::object::Standing;
@@ -18,10 +19,14 @@ pub(super) fn create(world: &World<'_>) -> Option<Step> {
 /// Names the one that is there, by whatever is written into the status anyway.
 pub(super) fn name(world: &World<'_>, step: Option<Step>) -> Option<Step> {
     let Standing::Unnamed(found) = standing(world) else { return step };
-    let usage = Some(found);
+    let named = |record: Record| {
+        // What was told was about the ledger of another.
+        let notices = Notices { budgets: Box::default(), ..record.notices };
+        Record { usage: Some(found), notices, ..record }
+    };
     match step {
-        Some(Step::Record { record, event }) => Some(Step::Record { record: Record { usage, ..record }, event }),
-        None => Some(Step::Record { record: Record { usage, ..world.record.clone() }, event: None }),
+        Some(Step::Record { record, event }) => Some(Step::Record { record: named(record), event }),
+        None => Some(Step::Record { record: named(world.record.clone()), event: None }),
         other => other,
     }
 }

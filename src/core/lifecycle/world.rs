@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::notice::Notices;
 use crate::core::acceptance::{Accepted, Rejection};
 use crate::core::digest::Digest;
+use crate::core::ledger::Ledger;
 use crate::core::policy::Key;
 use crate::core::rotation::{Version, VersionState, Versions};
 use crate::core::usage::VersionUse;
@@ -36,6 +37,8 @@ pub struct World<'a> {
     pub usage: UsageObject,
     /// When versions were used last, where [`super::concerns_last_use`] says that it matters.
     pub last_uses: Vec<VersionUse>,
+    /// What was handed out of its quotas and credits, where there may be something to tell of them.
+    pub ledger: Option<Arc<Ledger>>,
     /// What this very run has sealed, which is stored nowhere yet.
     pub sealed: Option<SealedString>,
     /// Why no string can be handed out as the manifest says.

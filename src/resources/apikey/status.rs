@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::resources::metadata::Metadata;
+use crate::resources::notices::BudgetNotice;
 use crate::resources::references::{SecretKeyRef, UsageRef};
 
 /// What became of an ApiKey.
@@ -85,6 +86,13 @@ pub struct Notices {
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["number".into()]))]
     pub old_versions: Vec<OldVersionNotice>,
+    /// The quotas and credits of which was told that little or nothing is left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(
+        vec!["kind".into(), "name".into(), "period".into(), "epoch".into()]
+    ))]
+    pub budgets: Vec<BudgetNotice>,
 }
 
 /// An old version of which was told that it is still in use.
@@ -244,6 +252,9 @@ mod tests {
             "notices": {
                 "expiresAt": "2027-11-22T00:00:00Z",
                 "oldVersions": [{"number": 1, "lastUsedAt": "2026-11-23T09:00:00Z"}],
+                "budgets": [{
+                    "kind": "Credits", "name": "", "period": "", "epoch": 1, "limit": 100, "reserved": 95,
+                }],
             },
             "revocation": {"at": "2026-11-22T11:00:00Z", "reversible": false},
             "conditions": [{

@@ -16,7 +16,7 @@ fn in_days(days: i64) -> String {
 }
 
 /// What events with that reason say, each as often as it was told.
-async fn told(world: &World, reason: &str) -> Result<Vec<String>, String> {
+pub(super) async fn told(world: &World, reason: &str) -> Result<Vec<String>, String> {
     let events: Api<Event> = world.namespace().api();
     let all = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
     let told = all.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
@@ -28,7 +28,7 @@ async fn told(world: &World, reason: &str) -> Result<Vec<String>, String> {
         .collect())
 }
 
-async fn told_so_often(world: &World, reason: &str, count: usize) -> Vec<String> {
+pub(super) async fn told_so_often(world: &World, reason: &str, count: usize) -> Vec<String> {
     eventually(&format!("{reason} is told {count} times"), async || {
         let told = told(world, reason).await?;
         if told.len() == count { Ok(told) } else { Err(format!("{told:?}")) }

@@ -41,7 +41,7 @@ impl World {
     }
 
     /// Waits until the owner's status speaks of its spec and is as it is to be.
-    async fn owner_when(&self, name: &str, what: &str, holds: impl Fn(&ApiKeyOwner) -> bool) -> ApiKeyOwner {
+    pub(super) async fn owner_when(&self, name: &str, what: &str, holds: impl Fn(&ApiKeyOwner) -> bool) -> ApiKeyOwner {
         eventually(&format!("ApiKeyOwner {name} has {what}"), async || {
             let owner = self.owners().get(name).await.map_err(|error| error.to_string())?;
             let observed = owner.status.as_ref().and_then(|status| status.observed_generation);
@@ -53,7 +53,7 @@ impl World {
 }
 
 /// Name and uid of the ApiKeyUsage that the status names.
-fn usage_of(owner: &ApiKeyOwner) -> Option<(String, String)> {
+pub(super) fn usage_of(owner: &ApiKeyOwner) -> Option<(String, String)> {
     let usage = owner.status.as_ref()?.usage.as_ref()?;
     Some((usage.name.clone(), usage.uid.clone()))
 }
