@@ -168,15 +168,17 @@ impl Writer {
 
 /// Answers whether nothing of it is lost.
 async fn write_at_last(mut pending: Pending, client: Client, metrics: Arc<Metrics>) -> bool {
+    let mut whole = true;
     for attempt in 1..=GOODBYE_ATTEMPTS {
         match pending.write(&client).await {
             Ok(outcome) => {
                 count(&metrics, outcome);
+                whole &= outcome != Outcome::GivenUp;
                 match outcome {
                     // There may be more than what a lost answer was about.
                     Outcome::Written | Outcome::GivenUp if pending.key.settle() => {}
-                    Outcome::Written => return true,
-                    Outcome::Missing | Outcome::GivenUp => return false,
+                    Outcome::Written | Outcome::GivenUp => return whole,
+                    Outcome::Missing => return false,
                     Outcome::Conflict => sleep(jitter()).await,
                 }
             }

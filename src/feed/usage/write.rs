@@ -58,7 +58,8 @@ impl Pending {
             return Ok(Outcome::Missing);
         };
         let sent = match self.sent.take() {
-            Some(sent) if sent.stands_in(&found) => return Ok(Outcome::Written),
+            // Another process that counts the same writes the same: only of one that is in doubt this tells that it stands.
+            Some(sent) if sent.doubtful && sent.stands_in(&found) => return Ok(Outcome::Written),
             Some(sent) if sent.is_over(&found) => sent,
             Some(sent) if sent.doubtful => return Ok(Outcome::GivenUp),
             Some(sent) => Box::new(Sent::new(found, sent.counted)),

@@ -73,6 +73,28 @@ async fn every_request_is_stored_once_whatever_goes_wrong() {
     }
 }
 
+/// What one use leaves in an empty object, whichever process writes it.
+fn one_use() -> serde_json::Value {
+    let (at, requests) = ("1970-01-01T00:16:40Z", json!({"today": 1, "thisMonth": 1, "total": 1}));
+    json!({"usage": {"lastUsedAt": at, "requests": requests, "versions": [{"number": 1, "lastUsedAt": at}]}})
+}
+
+#[tokio::test]
+async fn another_process_that_writes_the_very_same_first_is_not_taken_for_this_one() {
+    use Outcome::{Conflict, Written};
+    let verifier = Verifier::new(|_| ());
+    for (faults, expected, stored) in
+        [(&[][..], vec![Ok(Written)], 1), (&[Fault::OtherFirst], vec![Ok(Conflict), Ok(Written)], 2)]
+    {
+        let server = Shared::start(faults, |status| *status = one_use());
+        assert_eq!(write(&verifier, &server.client(), 1).await, expected);
+        assert_eq!(total(&server), stored);
+        if faults.is_empty() {
+            assert_eq!(server.lock().status, one_use());
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_key_without_an_object_waits_for_one() {
     let (server, client) = start(&[]);
