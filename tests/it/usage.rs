@@ -1,5 +1,7 @@
 //! What keys are used for, from the requests at real verifiers to the ApiKeyUsages.
 
+mod rate;
+
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
