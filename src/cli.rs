@@ -3,6 +3,7 @@
 mod controller;
 mod counting;
 mod crds;
+mod grpc;
 mod health;
 mod options;
 mod reporting;
@@ -57,6 +58,8 @@ pub enum Error {
     Counting(#[source] counting::CountingError),
     #[error("listening to reports as the options say")]
     Reporting(#[source] reporting::ReportingError),
+    #[error("opening the gRPC port as the options say")]
+    Grpc(#[source] grpc::GrpcError),
     #[error("opening --audit-file {}", .0.display())]
     AuditFile(PathBuf, #[source] io::Error),
     #[error("reconciling")]

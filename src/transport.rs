@@ -1,13 +1,16 @@
 //! How proxies ask: the auth port translates HTTP to the engine's request and its verdict to HTTP. It decides
 //! nothing, and whatever goes wrong here is a refusal.
 //!
-//! [`server`] carries connections, [`health`] is the other port, [`report`] a third. Inside, `target` reads what is asked, `dialect`
+//! [`server`] carries connections, [`grpc`] asks and answers in Envoy's own way, [`health`] is another port, [`report`] one more.
+//! Inside, `target` reads what is asked, `dialect`
 //! how the proxy describes the original request, `judge` asks the engine and whom else that takes, `answer`, `fields`
 //! and `problem` write it down.
 
+mod accept;
 mod answer;
 mod dialect;
 mod fields;
+pub mod grpc;
 pub mod health;
 mod judge;
 mod problem;
@@ -44,16 +47,20 @@ impl AuthPort {
 
     /// Answers a call by its head, and counts it.
     pub async fn answer(&self, parts: &Parts) -> Response<String> {
-        let clock = || Instant { now: clock::now(), since_boot: clock::since_boot() };
-        let began = clock();
+        let began = Instant::now();
         let judge = Judge { engine: self.engine.get(), outside: &self.outside };
-        let Answer { response, judged } = answer(judge, parts, began, clock).await;
-        if let Some(Judged { api, code, would_deny }) = judged {
-            if let Some(would_deny) = would_deny {
-                self.metrics.would_deny(api.clone(), would_deny);
-            }
-            self.metrics.judged(api, code, clock::since_boot().saturating_sub(began.since_boot));
+        let Answer { response, judged } = answer(judge, parts, began, Instant::now).await;
+        if let Some(judged) = judged {
+            self.count(judged, began);
         }
         response
+    }
+
+    /// Counts what was judged of a call that began then.
+    fn count(&self, Judged { api, code, would_deny }: Judged, began: Instant) {
+        if let Some(would_deny) = would_deny {
+            self.metrics.would_deny(api.clone(), would_deny);
+        }
+        self.metrics.judged(api, code, clock::since_boot().saturating_sub(began.since_boot));
     }
 }

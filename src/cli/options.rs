@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::counting::Counting;
+use super::grpc::Grpc;
 use super::reporting::Reporting;
 use super::ship_nginx_log::{self, ShipNginxLog};
 use crate::core::duration;
@@ -162,6 +163,8 @@ pub(super) struct Judging {
     /// For how long to keep serving after SIGTERM, until no proxy sends requests here any more.
     #[arg(long, env = "KEYTURN_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     pub(super) drain_delay: Duration,
+    #[command(flatten)]
+    pub(super) grpc: Grpc,
     #[command(flatten)]
     pub(super) counting: Counting,
     #[command(flatten)]

@@ -10,12 +10,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::counting::Store;
+use super::grpc::Opened;
 use super::options::Judging;
 use super::reporting::ReportListener;
 use super::{Error, listen};
 use crate::clock::since_boot;
 use crate::feed::{Feed, Options, ServerClock};
 use crate::metrics::Metrics;
+use crate::transport::grpc::{self, GrpcPort};
 use crate::transport::health::Health;
 use crate::transport::report::{self, ReportPort};
 use crate::transport::server::{self, Drain};
@@ -30,6 +32,7 @@ pub(super) struct Verifier {
     store: Option<Store>,
     metrics: Arc<Metrics>,
     listener: TcpListener,
+    grpc: Option<Opened>,
     /// `None`: nobody reports here.
     reporting: Option<ReportListener>,
     drain: Drain,
@@ -61,12 +64,14 @@ impl Verifier {
         let reporting = judging.reporting.listener().await?;
         let listener = listen(judging.auth_listen).await?;
         info!(address = %judging.auth_listen, "serving the auth port");
+        let grpc = judging.grpc.open().await?;
         Ok(Self {
             server_clock,
             feed: Arc::new(Feed::new(options)),
             store,
             metrics,
             listener,
+            grpc,
             reporting,
             drain: Drain::default(),
             drain_delay: judging.drain_delay,
@@ -75,17 +80,6 @@ impl Verifier {
 
     /// What the health port tells of this verifier.
     pub(super) fn health(&self) -> Health {
-        let (feed, leaving) = (Arc::clone(&self.feed), self.drain.leaving.clone());
-        let clock = self.server_clock.clone();
-        let missing = move || {
-            let mut missing = feed.missing(since_boot());
-            // No reason to refuse those who ask all the same.
-            missing.extend(clock.too_far().map(|it| it.to_string()));
-            if leaving.is_cancelled() {
-                missing.push("the process is going away".to_owned());
-            }
-            missing
-        };
         let feed = Arc::clone(&self.feed);
         let clock = self.server_clock.clone();
         let store = self.store.clone();
@@ -107,9 +101,24 @@ impl Verifier {
         };
         Health {
             metrics: Arc::clone(&self.metrics),
-            missing: Box::new(missing),
+            missing: Box::new(self.missing()),
             remarks: Box::new(remarks),
             measure: Box::new(measure),
+        }
+    }
+
+    /// What is still missing before requests should come here.
+    fn missing(&self) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
+        let (feed, leaving) = (Arc::clone(&self.feed), self.drain.leaving.clone());
+        let clock = self.server_clock.clone();
+        move || {
+            let mut missing = feed.missing(since_boot());
+            // No reason to refuse those who ask all the same.
+            missing.extend(clock.too_far().map(|it| it.to_string()));
+            if leaving.is_cancelled() {
+                missing.push("the process is going away".to_owned());
+            }
+            missing
         }
     }
 
@@ -121,6 +130,7 @@ impl Verifier {
         let feed = Arc::clone(&self.feed);
         // A task of its own: reading a long list must not keep anybody waiting.
         let mut feeding = tokio::spawn(async move { feed.run(stop).await });
+        let missing = self.missing();
         let store = self.store.map(|Store { shared, on_error }| transport::Store { limits: shared, on_error });
         let outside = Outside { supplier: Some(self.feed.supplier()), store };
         let reports = self.feed.reports();
@@ -132,6 +142,12 @@ impl Verifier {
             report::server::serve(listener, tls, port, drain).await;
         };
         let port = Arc::new(AuthPort::new(self.metrics, self.feed.engine(), outside));
+        let (auth, drain) = (Arc::clone(&port), self.drain.clone());
+        let serving_grpc = async move {
+            let Some(Opened { listener, route_by_host }) = self.grpc else { return };
+            let port = GrpcPort::new(auth, route_by_host, Arc::new(move || missing().is_empty()), drain.stop.clone());
+            grpc::server::serve(listener, port, drain).await;
+        };
         let leaving = async {
             shutdown.cancelled().await;
             self.drain.leaving.cancel();
@@ -144,7 +160,7 @@ impl Verifier {
         };
         let serving = server::serve(self.listener, answer, self.drain.clone());
         tokio::select! {
-            ((), (), ()) = async { tokio::join!(leaving, serving, reported) } => {}
+            ((), (), (), ()) = async { tokio::join!(leaving, serving, serving_grpc, reported) } => {}
             // Only a defect ends it before it is told to.
             ended = &mut feeding => return ended.map_err(Error::Feed),
         }

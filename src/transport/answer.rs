@@ -13,18 +13,13 @@ use super::dialect::Dialect;
 use super::judge::Outside;
 use super::target::Target;
 use super::{fields, problem};
+use crate::clock;
 use crate::core::verdict::{Code, Denial};
 use crate::entropy;
 use crate::metrics::ApiLabel;
 use crate::verify::engine::{Engine, Verdict};
 use crate::verify::entry::Identity;
 use crate::verify::request::{Headers, Request};
-
-/// What metrics call a request that may pass.
-const ALLOWED: &str = "ALLOWED";
-
-/// Seconds after which to ask again about what could not be judged.
-const UNAVAILABLE_RETRY: u32 = 5;
 
 /// The longest id of a request that is taken over from a proxy.
 const MAX_REQUEST_ID: usize = 128;
@@ -35,6 +30,13 @@ pub(super) struct Instant {
     pub(super) now: Timestamp,
     /// By the clock that freshness is judged by.
     pub(super) since_boot: Duration,
+}
+
+impl Instant {
+    /// This one.
+    pub(super) fn now() -> Self {
+        Self { now: clock::now(), since_boot: clock::since_boot() }
+    }
 }
 
 /// What one call came to.
@@ -52,6 +54,18 @@ pub(super) struct Judged {
     pub(super) code: &'static str,
     /// What the code would be outside of audit mode, if another.
     pub(super) would_deny: Option<&'static str>,
+}
+
+impl From<&Verdict> for Judged {
+    fn from(verdict: &Verdict) -> Self {
+        let label = verdict.api.as_ref().map(|api| (Arc::clone(&api.name.namespace), Arc::clone(&api.name.name)));
+        let code = |denial: &Denial| denial.code.as_str();
+        Self {
+            api: ApiLabel(label),
+            code: verdict.denial.as_ref().map_or(fields::ALLOWED, code),
+            would_deny: verdict.would_deny.as_ref().map(code),
+        }
+    }
 }
 
 /// Who judges.
@@ -122,9 +136,12 @@ async fn judge(
         headers: call.headers,
     };
     let verdict = by.outside.judge(engine, &request, began, &clock).await;
-    let Verdict { denial, would_deny, identity, limit, api, route } = verdict;
+    let judged = Some(Judged::from(&verdict));
+    let Verdict { denial, would_deny, identity, limit, api: _, route } = verdict;
     if let Some(told) = denial.as_ref().or(would_deny.as_ref()) {
-        tell(told, denial.is_some(), call, route.as_ref().map(|route| &*route.name), identity.as_ref());
+        let request_id = call.headers.get(fields::REQUEST_ID).and_then(|id| id.to_str().ok());
+        let route = route.as_ref().map(|route| &*route.name);
+        tell(told, denial.is_some(), (call.namespace, call.api), request_id, route, identity.as_ref());
     }
     let mut response = match (&denial, &would_deny) {
         (Some(denial), _) => refused(dialect, call, denial),
@@ -135,34 +152,21 @@ async fn judge(
     if let Some(limit) = limit {
         fields::put_limit(response.headers_mut(), &limit, began.now);
     }
-    let label = api.map(|api| (Arc::clone(&api.name.namespace), Arc::clone(&api.name.name)));
-    let code = denial.map_or(ALLOWED, |denial| denial.code.as_str());
-    let would_deny = would_deny.map(|would_deny| would_deny.code.as_str());
-    Answer { response, judged: Some(Judged { api: ApiLabel(label), code, would_deny }) }
+    Answer { response, judged }
 }
 
 /// Exactly 200 and no body: nginx reuses a connection only then.
 fn allowed(identity: Option<&Identity>, would_deny: &str) -> Response<String> {
     let mut response = Response::new(String::new());
-    let version = identity.map(|identity| identity.version().to_string());
-    let text = |read: fn(&Identity) -> &str| identity.map_or("", read);
+    let version = fields::version(identity);
     // Every one is there, empty where there is nothing to say, so that a client's own never survives.
-    for (name, value) in [
-        (fields::APIKEY_ID, text(|identity| identity.entry().id())),
-        (fields::APIKEY_NAME, text(|identity| identity.entry().name())),
-        (fields::APIKEY_NAMESPACE, text(|identity| identity.entry().namespace())),
-        (fields::APIKEY_OWNER, text(|identity| identity.entry().owner())),
-        (fields::APIKEY_ENVIRONMENT, text(|identity| identity.entry().environment().as_str())),
-        (fields::APIKEY_TIER, text(Identity::tier)),
-        (fields::APIKEY_VERSION, version.as_deref().unwrap_or("")),
-        (fields::APIKEY_SCOPES, text(Identity::scopes)),
-    ] {
+    for (name, value) in fields::identity(identity, &version) {
         // The engine promises visible ASCII; what is not would be left empty.
         let value = HeaderValue::from_str(value).unwrap_or(const { HeaderValue::from_static("") });
         response.headers_mut().insert(name, value);
     }
     let would_deny = HeaderValue::from_str(would_deny).unwrap_or(const { HeaderValue::from_static("") });
-    response.headers_mut().insert(fields::AUTH_WOULD_DENY, would_deny);
+    response.headers_mut().insert(&fields::AUTH_WOULD_DENY, would_deny);
     response
 }
 
@@ -177,8 +181,7 @@ fn refused(dialect: &Dialect, call: &Call<'_>, denial: &Denial) -> Response<Stri
     if denial.code.status() == 401 {
         fields::put_challenge(headers, call.namespace, call.api);
     }
-    let retry = if denial.code == Code::Unavailable { Some(UNAVAILABLE_RETRY) } else { denial.retry_after };
-    if let Some(seconds) = retry {
+    if let Some(seconds) = fields::retry_after(denial) {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
     response
@@ -208,26 +211,35 @@ fn nothing_there(status: StatusCode) -> Answer {
 }
 
 /// The caller learns little; the log learns everything but the key.
-fn tell(denial: &Denial, enforced: bool, call: &Call<'_>, route: Option<&str>, identity: Option<&Identity>) {
+pub(super) fn tell(
+    denial: &Denial,
+    enforced: bool,
+    (namespace, api): (&str, &str),
+    request_id: Option<&str>,
+    route: Option<&str>,
+    identity: Option<&Identity>,
+) {
     info!(
         code = denial.name(),
         cause = denial.cause,
-        api = %format_args!("{}/{}", call.namespace, call.api),
+        api = %format_args!("{namespace}/{api}"),
         route,
         key = identity.map(|identity| identity.entry().id()),
-        request = call.headers.get(fields::REQUEST_ID).and_then(|id| id.to_str().ok()),
+        request = request_id,
         "{}",
         if enforced { "refused" } else { "let pass in audit mode" }
     );
 }
 
 /// The proxy's name for the request, or a new one. Every dialect's snippet sets it, whatever the client sent.
-fn request_id(headers: &HeaderMap) -> String {
+pub(super) fn request_id(headers: &(impl Headers + ?Sized)) -> String {
     let is_plain = |id: &&str| (1..=MAX_REQUEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
-    let known = headers.get(fields::REQUEST_ID).and_then(|id| id.to_str().ok()).filter(is_plain);
+    let name = fields::REQUEST_ID;
+    let first = headers.values(name.as_str()).next();
+    let known = first.and_then(|id| std::str::from_utf8(id).ok()).filter(is_plain);
     // Only for people who compare logs; without entropy there is nothing to compare.
     known.map_or_else(|| entropy::nonce(16).unwrap_or_default(), str::to_owned)
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -3,48 +3,90 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 
-use crate::core::verdict::LimitState;
+use crate::core::verdict::{Code, Denial, LimitState};
+use crate::verify::entry::Identity;
 
 pub(super) const AUTH_CODE: HeaderName = HeaderName::from_static("x-auth-code");
 pub(super) const AUTH_STATUS: HeaderName = HeaderName::from_static("x-auth-status");
-pub(super) const AUTH_WOULD_DENY: HeaderName = HeaderName::from_static("x-auth-would-deny");
+pub(super) static AUTH_WOULD_DENY: HeaderName = HeaderName::from_static("x-auth-would-deny");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-pub(super) const APIKEY_ID: HeaderName = HeaderName::from_static("x-apikey-id");
-pub(super) const APIKEY_NAME: HeaderName = HeaderName::from_static("x-apikey-name");
-pub(super) const APIKEY_NAMESPACE: HeaderName = HeaderName::from_static("x-apikey-namespace");
-pub(super) const APIKEY_OWNER: HeaderName = HeaderName::from_static("x-apikey-owner");
-pub(super) const APIKEY_ENVIRONMENT: HeaderName = HeaderName::from_static("x-apikey-environment");
-pub(super) const APIKEY_TIER: HeaderName = HeaderName::from_static("x-apikey-tier");
-pub(super) const APIKEY_VERSION: HeaderName = HeaderName::from_static("x-apikey-version");
-pub(super) const APIKEY_SCOPES: HeaderName = HeaderName::from_static("x-apikey-scopes");
+static APIKEY_ID: HeaderName = HeaderName::from_static("x-apikey-id");
+static APIKEY_NAME: HeaderName = HeaderName::from_static("x-apikey-name");
+static APIKEY_NAMESPACE: HeaderName = HeaderName::from_static("x-apikey-namespace");
+static APIKEY_OWNER: HeaderName = HeaderName::from_static("x-apikey-owner");
+static APIKEY_ENVIRONMENT: HeaderName = HeaderName::from_static("x-apikey-environment");
+static APIKEY_TIER: HeaderName = HeaderName::from_static("x-apikey-tier");
+static APIKEY_VERSION: HeaderName = HeaderName::from_static("x-apikey-version");
+static APIKEY_SCOPES: HeaderName = HeaderName::from_static("x-apikey-scopes");
 
-const RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-const RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+static RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+static RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+static RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Says how much of the limit closest to exhaustion is left: the three `X-RateLimit-*` that clients know (reset
+/// What metrics and access logs call a request that may pass.
+pub(super) const ALLOWED: &str = "ALLOWED";
+
+/// Seconds after which to ask again about what could not be judged.
+const UNAVAILABLE_RETRY: u32 = 5;
+
+/// The version that was presented, as text; empty for nobody's.
+pub(super) fn version(identity: Option<&Identity>) -> String {
+    identity.map(|identity| identity.version().to_string()).unwrap_or_default()
+}
+
+/// Who calls, for the backend; empty where there is nothing to say. `version` is that of the identity.
+pub(super) fn identity<'a>(identity: Option<&'a Identity>, version: &'a str) -> [(&'static HeaderName, &'a str); 8] {
+    let text = |read: fn(&Identity) -> &str| identity.map_or("", read);
+    [
+        (&APIKEY_ID, text(|identity| identity.entry().id())),
+        (&APIKEY_NAME, text(|identity| identity.entry().name())),
+        (&APIKEY_NAMESPACE, text(|identity| identity.entry().namespace())),
+        (&APIKEY_OWNER, text(|identity| identity.entry().owner())),
+        (&APIKEY_ENVIRONMENT, text(|identity| identity.entry().environment().as_str())),
+        (&APIKEY_TIER, text(Identity::tier)),
+        (&APIKEY_VERSION, version),
+        (&APIKEY_SCOPES, text(Identity::scopes)),
+    ]
+}
+
+/// How much of the limit closest to exhaustion is left: the three `X-RateLimit-*` that clients know (reset
 /// in Unix seconds), and `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-10.
-pub(super) fn put_limit(headers: &mut HeaderMap, limit: &LimitState, now: Timestamp) {
-    headers.insert(RATE_LIMIT_LIMIT, limit.limit.into());
-    headers.insert(RATE_LIMIT_REMAINING, limit.remaining.into());
-    headers.insert(RATE_LIMIT_RESET, (now.as_second() + i64::from(limit.reset_after)).into());
+pub(super) fn limit(limit: &LimitState, now: Timestamp) -> [(&'static HeaderName, String); 5] {
     let name = sf_string(&limit.name);
-    put(headers, RATE_LIMIT, format!("{name};r={};t={}", limit.remaining, limit.reset_after));
-    put(headers, RATE_LIMIT_POLICY, format!("{name};q={};w={}", limit.limit, limit.window));
+    [
+        (&RATE_LIMIT_LIMIT, limit.limit.to_string()),
+        (&RATE_LIMIT_REMAINING, limit.remaining.to_string()),
+        (&RATE_LIMIT_RESET, (now.as_second() + i64::from(limit.reset_after)).to_string()),
+        (&RATE_LIMIT, format!("{name};r={};t={}", limit.remaining, limit.reset_after)),
+        (&RATE_LIMIT_POLICY, format!("{name};q={};w={}", limit.limit, limit.window)),
+    ]
+}
+
+/// Says how much is left of the limit closest to exhaustion.
+pub(super) fn put_limit(headers: &mut HeaderMap, state: &LimitState, now: Timestamp) {
+    for (name, value) in limit(state, now) {
+        put(headers, name.clone(), value);
+    }
+}
+
+/// Seconds after which to ask again, where waiting may help.
+pub(super) fn retry_after(denial: &Denial) -> Option<u32> {
+    if denial.code == Code::Unavailable { Some(UNAVAILABLE_RETRY) } else { denial.retry_after }
 }
 
 /// `WWW-Authenticate` with the API as realm, so that a person with many keys knows which one is asked for.
-pub(super) fn put_challenge(headers: &mut HeaderMap, namespace: &str, api: &str) {
+pub(super) fn challenge(namespace: &str, api: &str) -> String {
     let is_name =
         |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
-    if is_name(namespace) && is_name(api) {
-        put(headers, header::WWW_AUTHENTICATE, format!("Bearer realm=\"{namespace}/{api}\""));
-    } else {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
+    if is_name(namespace) && is_name(api) { format!("Bearer realm=\"{namespace}/{api}\"") } else { "Bearer".to_owned() }
+}
+
+/// Puts the [`challenge`] there.
+pub(super) fn put_challenge(headers: &mut HeaderMap, namespace: &str, api: &str) {
+    put(headers, header::WWW_AUTHENTICATE, challenge(namespace, api));
 }
 
 /// Leaves a value out that cannot stand in a header.

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
@@ -13,9 +12,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+
+use super::accept::accept;
 
 /// Request line and headers together, in bytes.
 const MAX_HEADER_SIZE: usize = 64 * 1024;
@@ -25,10 +26,7 @@ const MAX_HEADER_SIZE: usize = 64 * 1024;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How long open connections may take to end once nothing new is accepted.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Pause after a connection could not be accepted, for instance for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The two steps of going away, taken one after the other.
 #[derive(Clone, Debug, Default)]
@@ -47,23 +45,7 @@ where
 {
     let answer = Arc::new(answer);
     let graceful = GracefulShutdown::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => spawn(stream, Arc::clone(&answer), graceful.watcher(), &drain),
-                Err(error) => {
-                    warn!(%error, "a connection cannot be accepted");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            () = drain.stop.cancelled() => break,
-        }
-    }
-    // Whoever is connected already gets an answer; closing the listener would reset them.
-    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-        spawn(stream, Arc::clone(&answer), graceful.watcher(), &drain);
-    }
-    drop(listener);
+    accept(listener, &drain.stop, |stream, _| spawn(stream, Arc::clone(&answer), graceful.watcher(), &drain)).await;
     if timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         warn!("connections are still open after {} s; giving them up", DRAIN_TIMEOUT.as_secs());
     }

@@ -25,7 +25,7 @@ use super::store::OnStoreError;
 use super::terms::Granted;
 use crate::core::path;
 use crate::core::pepper::Peppers;
-use crate::core::policy::{Api, Mode, Preflight, Unmatched};
+use crate::core::policy::{Api, Mode, ObjectName, Preflight, Unmatched};
 use crate::core::route::Route;
 use crate::core::usage::LastUse;
 use crate::core::verdict::{Code, Denial, LimitState};
@@ -164,6 +164,12 @@ impl Engine {
     pub fn code(&self, namespace: &str, api: &str, name: &str) -> Option<Code> {
         let of_api = || self.index.view().api(namespace, api)??.routes.code(name);
         name.parse().ok().or_else(of_api)
+    }
+
+    /// The API that has that host, given in lower case and without a port.
+    #[must_use]
+    pub fn api_of_host(&self, host: &str) -> Option<ObjectName> {
+        self.index.view().host(host).cloned()
     }
 
     /// Judges a request at `now`; `monotonic` is the reading of the clock that the gate is kept by.

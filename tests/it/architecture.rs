@@ -18,8 +18,8 @@ struct Rule {
 }
 
 const KUBERNETES: &[&str] = &["kube", "k8s_openapi"];
-const BOTH: &[&str] = &["axum", "hyper", "hyper_util", "k8s_openapi", "kube"];
-const SERVERS: &[&str] = &["axum", "hyper", "hyper_util"];
+const BOTH: &[&str] = &["axum", "hyper", "hyper_util", "k8s_openapi", "kube", "tonic"];
+const SERVERS: &[&str] = &["axum", "hyper", "hyper_util", "tonic"];
 /// Everything through which the world gets in, time and entropy included.
 const WORLD: &[&str] = &[
     "axum",
@@ -31,6 +31,7 @@ const WORLD: &[&str] = &[
     "k8s_openapi",
     "kube",
     "prometheus_client",
+    "prost",
     "rand",
     "rustix",
     "schemars",
@@ -46,6 +47,7 @@ const WORLD: &[&str] = &[
     "std::time::SystemTime",
     "tokio",
     "tokio_util",
+    "tonic",
     "tower",
     "tracing",
     "tracing_subscriber",

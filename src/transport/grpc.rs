@@ -1,0 +1,124 @@
+//! Envoy's gRPC: `envoy.service.auth.v3.Authorization/Check`, and `grpc.health.v1`.
+//!
+//! `wire` is what stands on the wire, `attributes` reads from it what is asked, `reply` writes the answer down, `health`
+//! tells whether to ask at all, [`server`] carries connections. As in HTTP nothing is decided here.
+
+mod attributes;
+mod health;
+mod reply;
+pub mod server;
+mod wire;
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::server::Grpc;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_prost::ProstCodec;
+use tower::{Service as _, service_fn};
+
+use super::AuthPort;
+use super::answer::{Instant, Judged, request_id, tell};
+use crate::core::hosts;
+use crate::core::policy::ObjectName;
+use crate::core::verdict::{Code, Denial};
+use crate::verify::engine::{Engine, Verdict};
+use crate::verify::request;
+use attributes::{ClientHeaders, Policy, body, original};
+use health::Readiness;
+use wire::{CheckRequest, CheckResponse};
+
+/// The service's name.
+const SERVICE: &str = "envoy.service.auth.v3.Authorization";
+
+/// The path of its only method.
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// The longest message, in bytes: headers and the longest body that is read, with room to spare.
+const MAX_MESSAGE: usize = 1024 * 1024;
+
+/// The services of the port.
+#[derive(Clone)]
+pub struct GrpcPort {
+    auth: Arc<AuthPort>,
+    /// Whether requests that name no API are for the one that claims their host.
+    route_by_host: bool,
+    health: HealthServer<Readiness>,
+}
+
+impl GrpcPort {
+    /// `is_ready` tells whether requests should come here; whoever watches it is let go at `stop`.
+    #[must_use]
+    pub fn new(
+        auth: Arc<AuthPort>,
+        route_by_host: bool,
+        is_ready: Arc<dyn Fn() -> bool + Send + Sync>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { auth, route_by_host, health: HealthServer::new(Readiness { is_ready, stop }) }
+    }
+
+    /// Answers a call.
+    async fn answer(&self, call: Request<Incoming>) -> Response<Body> {
+        if call.uri().path() != CHECK {
+            // It refuses what is not its own, too.
+            return self.health.clone().call(call).await.unwrap_or_else(|never| match never {});
+        }
+        let check = service_fn(|request: tonic::Request<CheckRequest>| async move {
+            let response = self.check(request.get_ref(), Instant::now).await;
+            Ok::<_, tonic::Status>(tonic::Response::new(response))
+        });
+        Grpc::new(ProstCodec::default()).max_decoding_message_size(MAX_MESSAGE).unary(check, call).await
+    }
+
+    /// Judges a request as its attributes say. `clock` is asked again when something was waited for.
+    async fn check(&self, request: &CheckRequest, clock: impl Fn() -> Instant + Sync) -> CheckResponse {
+        let began = clock();
+        let attributes = &request.attributes;
+        let (http, engine) = (&attributes.request.http, self.auth.engine.get());
+        let (policy, headers) = (Policy::read(attributes), ClientHeaders::from(http));
+        let of_host = engine.filter(|_| policy.api.is_none()).and_then(|engine| self.of_host(engine, &http.host));
+        let names = match (policy.api, &of_host) {
+            (Some(api), _) => api.split_once('/').unwrap_or((api, "")),
+            (None, Some(api)) => (&*api.namespace, &*api.name),
+            (None, None) => ("", ""),
+        };
+        let verdict = if let Some(engine) = engine {
+            let request = request::Request {
+                namespace: names.0,
+                api: names.1,
+                route: policy.route,
+                original: original(attributes),
+                body: body(http),
+                headers: &headers,
+            };
+            self.auth.outside.judge(engine, &request, began, &clock).await
+        } else {
+            let denial = Denial::new(Code::Unavailable, "there is no pepper yet");
+            Verdict { denial: Some(denial), ..Verdict::default() }
+        };
+        let request_id = request_id(&headers);
+        if let Some(told) = verdict.denial.as_ref().or(verdict.would_deny.as_ref()) {
+            let route = verdict.route.as_ref().map(|route| &*route.name);
+            tell(told, verdict.denial.is_some(), names, Some(&request_id), route, verdict.identity.as_ref());
+        }
+        let response = match &verdict.denial {
+            Some(denial) => reply::denied(denial, &verdict, names, request_id, began.now),
+            None => reply::allowed(&verdict, began.now),
+        };
+        self.auth.count(Judged::from(&verdict), began);
+        response
+    }
+
+    /// The API that claims the host, if that is to count.
+    fn of_host(&self, engine: &Engine, host: &[u8]) -> Option<ObjectName> {
+        let host = hosts::of_authority(std::str::from_utf8(host).ok().filter(|_| self.route_by_host)?)?;
+        engine.api_of_host(&host)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! What Envoy is answered, made from a verdict.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use jiff::Timestamp;
+use prost::bytes::Bytes;
+
+use super::wire::{
+    CheckResponse, DeniedHttpResponse, Field, HeaderValueOption, HttpStatus, OkHttpResponse, Status, Struct, Value,
+};
+use crate::core::policy::{Api, Credential};
+use crate::core::verdict::{Denial, LimitState};
+use crate::transport::{fields, problem};
+use crate::verify::engine::Verdict;
+use crate::verify::entry::Identity;
+
+/// `google.rpc.Code`: what exactly is wrong stands in the answer for the client.
+const PERMISSION_DENIED: i32 = 7;
+
+/// A request that may pass.
+pub(super) fn allowed(verdict: &Verdict, now: Timestamp) -> CheckResponse {
+    // A key that is not good is nobody's.
+    let identity = verdict.identity.as_ref().filter(|_| verdict.would_deny.is_none());
+    let mut ok = OkHttpResponse::default();
+    let version = fields::version(identity);
+    let would_deny = verdict.would_deny.as_ref().map_or("", Denial::name);
+    for (name, value) in
+        fields::identity(identity, &version).into_iter().chain([(&fields::AUTH_WOULD_DENY, would_deny)])
+    {
+        // What there is nothing to say about is removed, so that a client's own never survives.
+        if value.is_empty() {
+            ok.headers_to_remove.push(Bytes::from_static(name.as_str().as_bytes()));
+        } else {
+            ok.headers.push(overwriting(name, Bytes::copy_from_slice(value.as_bytes())));
+        }
+    }
+    if let Some(api) = &verdict.api {
+        remove_credentials(&mut ok, api);
+    }
+    if let Some(limit) = &verdict.limit {
+        ok.response_headers_to_add = limit_fields(limit, now).collect();
+    }
+    CheckResponse { ok: Some(ok), dynamic_metadata: Some(metadata(verdict)), ..CheckResponse::default() }
+}
+
+/// A refusal. Of 503 too: an error would leave it to the proxy's settings whether the request passes.
+pub(super) fn denied(
+    denial: &Denial,
+    verdict: &Verdict,
+    (namespace, api): (&str, &str),
+    request_id: String,
+    now: Timestamp,
+) -> CheckResponse {
+    let status = denial.code.status();
+    let body = problem::body(denial.code, denial.name(), &request_id);
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields::put(&mut headers, fields::AUTH_CODE, denial.name().to_owned());
+    fields::put(&mut headers, fields::REQUEST_ID, request_id);
+    if status == 401 {
+        fields::put_challenge(&mut headers, namespace, api);
+    }
+    if let Some(seconds) = fields::retry_after(denial) {
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    let headers = headers.iter().map(|(name, value)| {
+        let name = Bytes::copy_from_slice(name.as_str().as_bytes());
+        HeaderValueOption::overwriting(name, Bytes::copy_from_slice(value.as_bytes()))
+    });
+    let limit = verdict.limit.iter().flat_map(|limit| limit_fields(limit, now));
+    let denied = DeniedHttpResponse {
+        status: HttpStatus { code: status.into() },
+        headers: headers.chain(limit).collect(),
+        body: body.into(),
+    };
+    CheckResponse {
+        status: Status { code: PERMISSION_DENIED },
+        denied: Some(denied),
+        dynamic_metadata: Some(metadata(verdict)),
+        ..CheckResponse::default()
+    }
+}
+
+fn limit_fields(limit: &LimitState, now: Timestamp) -> impl Iterator<Item = HeaderValueOption> {
+    fields::limit(limit, now).into_iter().map(|(name, value)| overwriting(name, value.into()))
+}
+
+fn overwriting(name: &'static HeaderName, value: Bytes) -> HeaderValueOption {
+    HeaderValueOption::overwriting(Bytes::from_static(name.as_str().as_bytes()), value)
+}
+
+/// Takes out of the request what the API's keys stand in; the backend needs no credential.
+fn remove_credentials(ok: &mut OkHttpResponse, api: &Api) {
+    for credential in &api.credentials {
+        match credential {
+            Credential::Header { name, .. } => ok.headers_to_remove.push(Bytes::copy_from_slice(name.as_bytes())),
+            Credential::Query { name } => {
+                ok.query_parameters_to_remove.push(Bytes::copy_from_slice(name.as_bytes()));
+            }
+        }
+    }
+}
+
+/// For access logs: what was decided, about whom.
+fn metadata(verdict: &Verdict) -> Struct {
+    let Verdict { denial, would_deny, identity, limit: _, api, route } = verdict;
+    let key = |read: fn(&Identity) -> &str| identity.as_ref().map_or("", read);
+    let api_name = api.as_ref().map(|api| api.name.to_string()).unwrap_or_default();
+    let code = denial.as_ref().map_or(fields::ALLOWED, |denial| denial.name());
+    let told = [
+        ("code", code),
+        ("would_deny", would_deny.as_ref().map_or("", |denial| denial.name())),
+        ("api", &*api_name),
+        ("route", route.as_ref().map_or("", |route| &*route.name)),
+        ("key", key(|identity| identity.entry().id())),
+        ("owner", key(|identity| identity.entry().owner())),
+        ("tier", key(Identity::tier)),
+    ];
+    let said = told.into_iter().filter(|(_, text)| !text.is_empty());
+    let field = |(name, text): (&'static str, &str)| {
+        let value = Value { string: Some(Bytes::copy_from_slice(text.as_bytes())), ..Value::default() };
+        Field { key: Bytes::from_static(name.as_bytes()), value }
+    };
+    Struct { fields: said.map(field).collect() }
+}

@@ -1,0 +1,253 @@
+//! A real Envoy with config/ingress/envoy-grpc/ as it stands, between a client and a backend that remembers what reached
+//! it. The verifier is the real engine behind the real gRPC port, in this process.
+
+mod failure;
+mod verifier;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::nginx::verifier::string;
+use crate::support::backend::{Backend, Seen};
+use crate::support::envoy::{Envoy, replaced};
+use crate::support::http::{Answer, HttpClient};
+use crate::support::ports;
+use crate::support::wait::eventually;
+use verifier::{Options, Verifier};
+
+/// Everything from the client's side of Envoy on.
+struct Site {
+    envoy: Envoy,
+    backend: Backend,
+}
+
+impl Site {
+    async fn start(verifier: SocketAddr) -> Self {
+        Self::start_with(verifier, |text| text).await
+    }
+
+    /// `change`: of Envoy's configuration.
+    async fn start_with(verifier: SocketAddr, change: impl FnOnce(String) -> String) -> Self {
+        let backend = Backend::start().await;
+        let envoy = Envoy::asking_over_grpc(verifier, backend.address(), change).await;
+        let site = Self { envoy, backend };
+        site.answers_when("Envoy asks the verifier", "/healthz", &[], 200).await;
+        site.backend.take();
+        site
+    }
+
+    async fn get(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
+        HttpClient::new(self.envoy.address()).get(target, headers).await.expect("Envoy answers")
+    }
+
+    async fn answers_when(&self, what: &str, target: &str, headers: &[(&str, &str)], status: u16) {
+        eventually(what, async || match self.get(target, headers).await {
+            answer if answer.status.as_u16() == status => Ok(()),
+            answer => Err(format!("{answer:?}: {}", self.envoy.log())),
+        })
+        .await;
+    }
+
+    /// The only request that has reached the backend.
+    fn seen(&self) -> Seen {
+        let [seen] = <[Seen; 1]>::try_from(self.backend.take()).expect("one request reached the backend");
+        seen
+    }
+}
+
+/// Fails unless the client was given the problem document of `code`, and the backend nothing.
+#[track_caller]
+fn assert_refused(site: &Site, answer: &Answer, status: u16, code: &str) {
+    let document: Value = serde_json::from_str(&answer.body).expect("the body is a document");
+    let told = (answer.status.as_u16(), answer.header("content-type"), &document["status"], &document["code"]);
+    let expected = (status, Some("application/problem+json"), &status.into(), &code.into());
+    assert_eq!(told, expected, "{}", answer.body);
+    assert_eq!(answer.header("x-request-id"), document["requestId"].as_str());
+    assert_eq!(site.backend.take().len(), 0, "the backend must not be asked");
+}
+
+#[tokio::test]
+async fn refusals_reach_the_client_as_they_are() {
+    let verifier = Verifier::start().await;
+    let site = Site::start(verifier.address()).await;
+    let (key, limited) = (string("ci"), string("limited"));
+    let (key, limited) = (key.expose(), limited.expose());
+    for (target, headers, status, code) in [
+        ("/v1/models", &[][..], 401, "UNAUTHORIZED"),
+        ("/v1/models", &[("x-api-key", "sk_live_made_up")], 401, "UNAUTHORIZED"),
+        ("/v1/models", &[("x-api-key", key), ("x-api-key", limited)], 401, "UNAUTHORIZED"),
+        ("/v1/admin", &[("x-api-key", key)], 403, "INSUFFICIENT_SCOPE"),
+        ("/v2", &[("x-api-key", key)], 403, "ROUTE_NOT_FOUND"),
+        ("/v1/models;x", &[("x-api-key", key)], 400, "BAD_REQUEST"),
+        ("/v1/models", &[("x-api-key", string("revoked").expose())], 401, "REVOKED"),
+    ] {
+        let answer = site.get(target, headers).await;
+        assert_refused(&site, &answer, status, code);
+        let challenge = (status == 401).then_some("Bearer realm=\"speech/transcripts\"");
+        assert_eq!(answer.header("www-authenticate"), challenge, "{code}");
+    }
+    let limited = [("x-api-key", limited)];
+    for remaining in ["1", "0"] {
+        let answer = site.get("/v1/models", &limited).await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-ratelimit-remaining")), (200, Some(remaining)));
+        assert_eq!(answer.header("ratelimit-policy"), Some("\"requests\";q=2;w=3600"));
+    }
+    site.backend.take();
+    let answer = site.get("/v1/models", &limited).await;
+    assert_refused(&site, &answer, 429, "RATE_LIMITED");
+    assert!(answer.header("retry-after").is_some() && answer.header("x-ratelimit-reset").is_some(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn the_backend_behind_envoy_learns_who_calls_and_never_the_credential() {
+    let verifier = Verifier::start().await;
+    let site = Site::start(verifier.address()).await;
+    let key = string("ci");
+    let bearer = format!("bearer {}", key.expose());
+    let query = format!("/v1/models?api_key={}&page=2", key.expose());
+    let forged = [("x-apikey-id", "key_forged"), ("x-apikey-tier", "enterprise"), ("x-auth-would-deny", "forged")];
+    for (target, credential) in [
+        ("/v1/models?page=2", Some(("x-api-key", key.expose()))),
+        ("/v1/models?page=2", Some(("authorization", &*bearer))),
+        (&*query, None),
+    ] {
+        let headers: Vec<_> = forged.into_iter().chain(credential).collect();
+        assert_eq!(site.get(target, &headers).await.status, 200);
+        let seen = site.seen();
+        assert_eq!(seen.uri.to_string(), "/v1/models?page=2");
+        for (name, expected) in [
+            ("x-apikey-id", Some("key_ci")),
+            ("x-apikey-name", Some("ci")),
+            ("x-apikey-namespace", Some("speech")),
+            ("x-apikey-owner", Some("acme-1")),
+            ("x-apikey-environment", Some("live")),
+            ("x-apikey-version", Some("1")),
+            ("x-apikey-scopes", Some("models:read")),
+            ("x-apikey-tier", None),
+            ("x-auth-would-deny", None),
+            ("authorization", None),
+            ("x-api-key", None),
+        ] {
+            assert_eq!(seen.header(name), expected, "{name}");
+        }
+    }
+    let public = [("x-api-key", key.expose()), ("x-apikey-id", "key_forged")];
+    assert_eq!(site.get("/healthz", &public).await.status, 200);
+    let seen = site.seen();
+    assert_eq!((seen.header("x-apikey-id"), seen.header("x-api-key")), (None, None));
+    // Only the log of who asked knows.
+    let line = "code=ALLOWED key=key_ci ";
+    eventually("the access log is written", async || {
+        let log = site.envoy.log();
+        if log.contains(line) && !log.contains(key.expose()) { Ok(()) } else { Err(log) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_client_says_to_envoy_about_itself_does_not_count() {
+    let verifier = Verifier::start().await;
+    let site = Site::start(verifier.address()).await;
+    let key = string("ci");
+    let lies = [
+        ("x-api-key", key.expose()),
+        ("x-original-uri", "/v1/models"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-envoy-external-address", "127.0.0.1"),
+        ("x-envoy-original-path", "/v1/models"),
+        ("x-http-method-override", "GET"),
+    ];
+    assert_refused(&site, &site.get("/v1/admin", &lies).await, 403, "INSUFFICIENT_SCOPE");
+    let client = HttpClient::new(site.envoy.address());
+    let post = client.send(Method::POST, "/v1/models", &lies).await.expect("Envoy answers");
+    assert_refused(&site, &post, 403, "ROUTE_NOT_FOUND");
+    let foreigner = HttpClient::from_address(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), site.envoy.address());
+    let foreign = foreigner.get("/v1/models", &lies).await.expect("Envoy answers");
+    assert_refused(&site, &foreign, 403, "IP_NOT_ALLOWED");
+}
+
+#[tokio::test]
+async fn in_audit_mode_envoy_lets_everybody_pass_and_tells_the_backend_who_would_not() {
+    let options = Options { spec: json!({"mode": "Audit"}), ..Options::default() };
+    let verifier = Verifier::start_with(ports::free(), options).await;
+    let site = Site::start(verifier.address()).await;
+    let (key, revoked) = (string("ci"), string("revoked"));
+    for (target, headers, id, would_deny) in [
+        ("/v1/models", &[][..], None, Some("UNAUTHORIZED")),
+        ("/v1/admin", &[("x-api-key", key.expose())], None, Some("INSUFFICIENT_SCOPE")),
+        ("/v1/models", &[("x-api-key", revoked.expose())], None, Some("REVOKED")),
+        ("/v1/models", &[("x-api-key", key.expose())], Some("key_ci"), None),
+    ] {
+        assert_eq!(site.get(target, headers).await.status, 200, "{would_deny:?}");
+        let seen = site.seen();
+        assert_eq!((seen.header("x-apikey-id"), seen.header("x-auth-would-deny")), (id, would_deny));
+        assert_eq!(seen.header("x-api-key"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_resource_is_read_from_the_body_that_envoy_sends() {
+    let resource = json!({"kind": "model", "from": [{"body": "/model"}]});
+    let spec = json!({
+        "routes": [
+            {"name": "health", "path": "/healthz", "public": true},
+            {"name": "infer", "path": "/v1/infer", "resource": resource},
+        ],
+        "resourceCatalogs": [{"kind": "model", "required": true, "entries": [{"id": "gpt"}, {"id": "llama"}]}],
+    });
+    let verifier = Verifier::start_with(ports::free(), Options { spec, ..Options::default() }).await;
+    let of_the_route = |text: String| {
+        let body = "with_request_body: {max_request_bytes: 65536, allow_partial_message: true, pack_as_bytes: true}";
+        let settings = "context_extensions: {api: speech/transcripts}";
+        replaced(&text, settings, &format!("{settings}, {body}"))
+    };
+    let site = Site::start_with(verifier.address(), of_the_route).await;
+    let key = string("gpt-only");
+    let headers = [("x-api-key", key.expose()), ("content-type", "application/json")];
+    let client = HttpClient::new(site.envoy.address());
+    let send = async |body: String| {
+        let answer = client.send_body(Method::POST, "/v1/infer", &headers, body).await;
+        answer.expect("Envoy answers")
+    };
+    for (body, status, code) in [
+        (String::new(), 404, "MODEL_NOT_FOUND"),
+        ("model=gpt".to_owned(), 404, "MODEL_NOT_FOUND"),
+        (r#"{"model":"gpt","model":"llama"}"#.to_owned(), 404, "MODEL_NOT_FOUND"),
+        (r#"{"model":"unknown"}"#.to_owned(), 404, "MODEL_NOT_FOUND"),
+        (format!("{{\"model\":\"gpt\",\"text\":\"{}\"}}", "a".repeat(70_000)), 404, "MODEL_NOT_FOUND"),
+        (r#"{"model":"llama"}"#.to_owned(), 403, "MODEL_FORBIDDEN"),
+    ] {
+        assert_refused(&site, &send(body).await, status, code);
+    }
+    assert_eq!(send(r#"{"model":"gpt"}"#.to_owned()).await.status, 200);
+    assert_eq!(site.backend.take().len(), 1);
+}
+
+#[tokio::test]
+async fn without_an_api_named_by_envoy_the_host_decides_if_it_may() {
+    let nameless = |text: String| {
+        replaced(
+            &text,
+            "check_settings: {context_extensions: {api: speech/transcripts}}",
+            "check_settings: {context_extensions: {}}",
+        )
+    };
+    let key = string("ci");
+    for (route_by_host, host, status) in
+        [(false, "api.example.com", 404), (true, "other.example.com", 404), (true, "API.example.com:8000", 200)]
+    {
+        let options = Options { spec: json!({"hosts": ["api.example.com"]}), route_by_host };
+        let verifier = Verifier::start_with(ports::free(), options).await;
+        let backend = Backend::start().await;
+        let envoy = Envoy::asking_over_grpc(verifier.address(), backend.address(), nameless).await;
+        let client = HttpClient::new(envoy.address());
+        let headers = [("x-api-key", key.expose()), ("host", host)];
+        eventually(&format!("{host} is answered {status}"), async || {
+            let answer = client.get("/v1/models", &headers).await?;
+            if answer.status.as_u16() == status { Ok(()) } else { Err(format!("{answer:?}")) }
+        })
+        .await;
+    }
+}

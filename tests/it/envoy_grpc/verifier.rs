@@ -1,0 +1,66 @@
+//! The engine of the nginx tests behind the gRPC port on a real socket.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use keyturn::metrics::Metrics;
+use keyturn::transport::grpc::{GrpcPort, server};
+use keyturn::transport::server::Drain;
+use keyturn::transport::{AuthPort, Outside};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::nginx::verifier::engine;
+use crate::support::ports;
+
+/// How a verifier is to be.
+#[derive(Default)]
+pub(super) struct Options {
+    /// Of the API, in place of what the nginx tests have.
+    pub(super) spec: Value,
+    pub(super) route_by_host: bool,
+}
+
+pub(super) struct Verifier {
+    address: SocketAddr,
+    ready: Arc<AtomicBool>,
+    drain: Drain,
+    server: JoinHandle<()>,
+}
+
+impl Verifier {
+    pub(super) async fn start() -> Self {
+        Self::start_with(ports::free(), Options::default()).await
+    }
+
+    pub(super) async fn start_with(address: SocketAddr, options: Options) -> Self {
+        let Options { spec, route_by_host } = options;
+        let listener =
+            TcpListener::bind(address).await.unwrap_or_else(|error| panic!("listening on {address}: {error}"));
+        let engine = Arc::new(OnceLock::from(engine(&spec)));
+        let auth = Arc::new(AuthPort::new(Arc::new(Metrics::new()), engine, Outside::default()));
+        let (ready, drain) = (Arc::new(AtomicBool::new(true)), Drain::default());
+        let asked = Arc::clone(&ready);
+        let is_ready = Arc::new(move || asked.load(Ordering::Relaxed));
+        let port = GrpcPort::new(auth, route_by_host, is_ready, drain.stop.clone());
+        let server = tokio::spawn(server::serve(listener, port, drain.clone()));
+        Self { address, ready, drain, server }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+
+    /// Goes away as a process does after SIGTERM.
+    pub(super) async fn stop(self) {
+        self.drain.leaving.cancel();
+        self.drain.stop.cancel();
+        self.server.await.expect("the server ends by itself");
+    }
+}
