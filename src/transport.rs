@@ -2,9 +2,8 @@
 //! nothing, and whatever goes wrong here is a refusal.
 //!
 //! [`server`] carries connections, [`grpc`] asks and answers in Envoy's own way, [`health`] is another port, [`report`] one more.
-//! Inside, `target` reads what is asked, `dialect`
-//! how the proxy describes the original request, `judge` asks the engine and whom else that takes, `answer`, `fields`
-//! and `problem` write it down.
+//! Inside, `target` reads what is asked, `dialect` how the proxy describes the original request, `judge` asks the engine and
+//! whom else that takes, `answer`, `fields` and `problem` write it down.
 
 mod accept;
 mod answer;

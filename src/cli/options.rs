@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::counting::Counting;
-use super::grpc::Grpc;
+use super::grpc::GrpcOptions;
 use super::reporting::Reporting;
 use super::ship_nginx_log::{self, ShipNginxLog};
 use crate::core::duration;
@@ -164,7 +164,7 @@ pub(super) struct Judging {
     #[arg(long, env = "KEYTURN_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     pub(super) drain_delay: Duration,
     #[command(flatten)]
-    pub(super) grpc: Grpc,
+    pub(super) grpc: GrpcOptions,
     #[command(flatten)]
     pub(super) counting: Counting,
     #[command(flatten)]

@@ -144,9 +144,9 @@ impl Verifier {
         let port = Arc::new(AuthPort::new(self.metrics, self.feed.engine(), outside));
         let (auth, drain) = (Arc::clone(&port), self.drain.clone());
         let serving_grpc = async move {
-            let Some(Opened { listener, route_by_host }) = self.grpc else { return };
+            let Some(Opened { listener, tls, route_by_host }) = self.grpc else { return };
             let port = GrpcPort::new(auth, route_by_host, Arc::new(move || missing().is_empty()), drain.stop.clone());
-            grpc::server::serve(listener, port, drain).await;
+            grpc::server::serve(listener, port, tls, drain).await;
         };
         let leaving = async {
             shutdown.cancelled().await;

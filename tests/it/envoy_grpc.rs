@@ -2,6 +2,7 @@
 //! it. The verifier is the real engine behind the real gRPC port, in this process.
 
 mod failure;
+mod tls;
 mod verifier;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -238,7 +239,7 @@ async fn without_an_api_named_by_envoy_the_host_decides_if_it_may() {
     for (route_by_host, host, status) in
         [(false, "api.example.com", 404), (true, "other.example.com", 404), (true, "API.example.com:8000", 200)]
     {
-        let options = Options { spec: json!({"hosts": ["api.example.com"]}), route_by_host };
+        let options = Options { spec: json!({"hosts": ["api.example.com"]}), route_by_host, ..Options::default() };
         let verifier = Verifier::start_with(ports::free(), options).await;
         let backend = Backend::start().await;
         let envoy = Envoy::asking_over_grpc(verifier.address(), backend.address(), nameless).await;

@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 
 use super::GrpcPort;
 use crate::telemetry::chain;
+use crate::tls::ServerTls;
 use crate::transport::accept::accept;
 use crate::transport::server::{DRAIN_TIMEOUT, Drain};
 
@@ -32,13 +33,17 @@ const MAX_CALLS: u32 = 1_024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection may take to its first call. Proxies connect when they have one.
+/// How long a connection may take to its first call, and to agree on TLS before. Proxies connect when they have one.
 const FIRST_CALL: Duration = Duration::from_secs(30);
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Serves until stopped and drained.
-pub async fn serve(listener: TcpListener, port: GrpcPort, drain: Drain) {
+/// What is offered in TLS as the protocol inside.
+pub const PROTOCOL: &[u8] = b"h2";
+
+/// Serves until stopped and drained; `None`: in the clear.
+pub async fn serve(listener: TcpListener, port: GrpcPort, tls: Option<ServerTls>, drain: Drain) {
     let open = TaskTracker::new();
-    let server = Arc::new(Server { port, drain: drain.clone() });
+    let server = Arc::new(Server { port, tls, drain: drain.clone() });
     accept(listener, &drain.stop, |stream, _| {
         let server = Arc::clone(&server);
         open.spawn(async move { server.serve(stream).await });
@@ -52,6 +57,7 @@ pub async fn serve(listener: TcpListener, port: GrpcPort, drain: Drain) {
 
 struct Server {
     port: GrpcPort,
+    tls: Option<ServerTls>,
     drain: Drain,
 }
 
@@ -61,7 +67,16 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             return debug!(%error, "a connection is gone already");
         }
-        self.answer(stream).await;
+        let Some(tls) = &self.tls else { return self.answer(stream).await };
+        let acceptor = match tls.acceptor().await {
+            Ok(acceptor) => acceptor,
+            Err(error) => return warn!(error = chain(&error), "nobody can be served over TLS"),
+        };
+        match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => self.answer(stream).await,
+            Ok(Err(error)) => debug!(%error, "a caller and this process do not agree on TLS"),
+            Err(_) => debug!("a connection came to no TLS"),
+        }
     }
 
     async fn answer<S>(&self, stream: S)

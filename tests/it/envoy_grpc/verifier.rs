@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use keyturn::metrics::Metrics;
+use keyturn::tls::ServerTls;
 use keyturn::transport::grpc::{GrpcPort, server};
 use keyturn::transport::server::Drain;
 use keyturn::transport::{AuthPort, Outside};
@@ -20,6 +21,7 @@ use crate::support::ports;
 pub(super) struct Options {
     /// Of the API, in place of what the nginx tests have.
     pub(super) spec: Value,
+    pub(super) tls: Option<ServerTls>,
     pub(super) route_by_host: bool,
 }
 
@@ -36,7 +38,7 @@ impl Verifier {
     }
 
     pub(super) async fn start_with(address: SocketAddr, options: Options) -> Self {
-        let Options { spec, route_by_host } = options;
+        let Options { spec, tls, route_by_host } = options;
         let listener =
             TcpListener::bind(address).await.unwrap_or_else(|error| panic!("listening on {address}: {error}"));
         let engine = Arc::new(OnceLock::from(engine(&spec)));
@@ -45,7 +47,7 @@ impl Verifier {
         let asked = Arc::clone(&ready);
         let is_ready = Arc::new(move || asked.load(Ordering::Relaxed));
         let port = GrpcPort::new(auth, route_by_host, is_ready, drain.stop.clone());
-        let server = tokio::spawn(server::serve(listener, port, drain.clone()));
+        let server = tokio::spawn(server::serve(listener, port, tls, drain.clone()));
         Self { address, ready, drain, server }
     }
 
