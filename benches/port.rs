@@ -26,7 +26,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use keyturn::metrics::Metrics;
 use keyturn::store::{Settings, Store as Shared};
-use keyturn::transport::server::{Drain, serve};
+use keyturn::transport::server::{Admission, Drain, serve};
 use keyturn::transport::{AuthPort, Outside, Store};
 use keyturn::verify::spender::{Shortage, Supplier};
 use keyturn::verify::store::OnStoreError;
@@ -109,7 +109,7 @@ impl Server {
                 let port = Arc::clone(&port);
                 async move { port.answer(&parts).await }
             };
-            serve(listener, answer, Drain::default())
+            serve(listener, answer, Drain::default(), Admission::default())
         })
     }
 

@@ -1,5 +1,6 @@
 //! The command line, and how the parts make a process.
 
+mod callers;
 mod controller;
 mod counting;
 mod crds;

@@ -6,11 +6,13 @@ pub mod access_log;
 pub mod address;
 pub mod audit;
 pub mod budget;
+pub mod denials;
 pub mod digest;
 pub mod duration;
 pub mod enforced;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod forwarded;
 pub mod glob;
 pub mod grant;
 pub mod handover;

@@ -1,5 +1,6 @@
 //! What a process counts and measures, in the text format of OpenMetrics 1.0.
 
+mod connections;
 mod low;
 pub mod reports;
 pub mod reservations;
@@ -20,6 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 use reports::Reports;
 use reservations::Reservations;
 
+pub use connections::{Connections, TurnedAway};
 pub use low::{BudgetKind, Holder, LowMetrics};
 pub use store::{StoreMetrics, StoreOutcome};
 
@@ -47,6 +49,8 @@ pub struct Metrics {
     usage_age: Gauge<f64, std::sync::atomic::AtomicU64>,
     low: LowMetrics,
     store: StoreMetrics,
+    /// Of the auth port.
+    pub connections: Connections,
     reports: Reports,
     /// Of quotas and credits.
     pub reservations: Reservations,
@@ -159,6 +163,7 @@ impl Metrics {
         registry.register_with_unit("usage_age", help, Unit::Seconds, usage_age.clone());
         let low = LowMetrics::register(&mut registry);
         let store = StoreMetrics::register(&mut registry);
+        let connections = Connections::register(&mut registry);
         let reports = Reports::register(&mut registry);
         let reservations = Reservations::register(&mut registry);
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
@@ -182,6 +187,7 @@ impl Metrics {
             usage_age,
             low,
             store,
+            connections,
             reports,
             reservations,
         }
@@ -316,6 +322,8 @@ mod tests {
         metrics.set_pepper_keys("p1", 3);
         metrics.audited("Revoked");
         metrics.audit_failed();
+        metrics.connections.opened();
+        metrics.connections.turned_away(TurnedAway::Peer);
         metrics.store().answered(StoreOutcome::TimedOut, Duration::from_millis(100));
         metrics.store().set(3, true);
         metrics.low().set(Holder::Owner, BudgetKind::Quota, 2);
@@ -352,6 +360,8 @@ mod tests {
             r#"keyturn_pepper_keys{pepper="p1"} 3"#,
             r#"keyturn_audit_lines_total{action="Revoked"} 1"#,
             "keyturn_audit_failures_total 1",
+            "keyturn_connections 1",
+            r#"keyturn_turned_away_total{reason="Peer"} 1"#,
             r#"keyturn_watch_age_seconds{kind="ApiKey"} 1.5"#,
             concat!("keyturn_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keyturn::core::address::AddressSet;
 use keyturn::core::budget::{Credits, Period, Quota};
+use keyturn::core::denials::Denials;
 use keyturn::core::digest::{Digest, Pepper};
 use keyturn::core::key::{Environment, KeyFormat};
 use keyturn::core::ledger::Ledger;
@@ -24,7 +25,7 @@ use keyturn::core::verdict::Denial;
 use keyturn::verify::engine::{Engine, Judgement};
 use keyturn::verify::gate::{Gate, Watched};
 use keyturn::verify::index::{Index, KeyRecord, KeyVersion};
-use keyturn::verify::request::{Original, Request};
+use keyturn::verify::request::{ClientAddress, Original, Request};
 use keyturn::verify::spender::Shortage;
 
 /// How many keys have the same owner.
@@ -123,7 +124,7 @@ pub(crate) fn verify(engine: &Engine, presented: &Presented) -> Option<Denial> {
         original: Ok(Original {
             method: "GET",
             target: b"/v1/transcripts/42?verbose=true",
-            client: Some(presented.client),
+            client: ClientAddress::Known(presented.client),
         }),
         body: Ok(b""),
         headers: &headers[..],
@@ -222,6 +223,8 @@ fn api() -> Api {
         routes: Routes::build(routes).unwrap(),
         unmatched: Unmatched::Deny,
         preflight: Preflight::Pass,
+        trusted_forwarders: AddressSet::default(),
+        denials: Denials::default(),
         identify_scopes: false,
     }
 }

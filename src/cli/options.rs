@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::callers::Callers;
 use super::counting::Counting;
 use super::grpc::GrpcOptions;
 use super::reporting::Reporting;
@@ -163,6 +164,8 @@ pub(super) struct Judging {
     /// For how long to keep serving after SIGTERM, until no proxy sends requests here any more.
     #[arg(long, env = "KEYTURN_DRAIN_DELAY", value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     pub(super) drain_delay: Duration,
+    #[command(flatten)]
+    pub(super) callers: Callers,
     #[command(flatten)]
     pub(super) grpc: GrpcOptions,
     #[command(flatten)]

@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::transport::grpc::{self, GrpcPort};
 use crate::transport::health::Health;
 use crate::transport::report::{self, ReportPort};
-use crate::transport::server::{self, Drain};
+use crate::transport::server::{self, Admission, Drain};
 use crate::transport::{self, AuthPort, Outside};
 use crate::verify::gate::Watched;
 
@@ -35,6 +35,7 @@ pub(super) struct Verifier {
     grpc: Option<Opened>,
     /// `None`: nobody reports here.
     reporting: Option<ReportListener>,
+    admission: Admission,
     drain: Drain,
     drain_delay: Duration,
 }
@@ -63,6 +64,7 @@ impl Verifier {
         };
         let reporting = judging.reporting.listener().await?;
         let listener = listen(judging.auth_listen).await?;
+        let admission = judging.callers.admission(metrics.connections.clone());
         info!(address = %judging.auth_listen, "serving the auth port");
         let grpc = judging.grpc.open().await?;
         Ok(Self {
@@ -73,6 +75,7 @@ impl Verifier {
             listener,
             grpc,
             reporting,
+            admission,
             drain: Drain::default(),
             drain_delay: judging.drain_delay,
         })
@@ -142,11 +145,11 @@ impl Verifier {
             report::server::serve(listener, tls, port, drain).await;
         };
         let port = Arc::new(AuthPort::new(self.metrics, self.feed.engine(), outside));
-        let (auth, drain) = (Arc::clone(&port), self.drain.clone());
+        let (auth, drain, admission) = (Arc::clone(&port), self.drain.clone(), self.admission.clone());
         let serving_grpc = async move {
             let Some(Opened { listener, tls, route_by_host }) = self.grpc else { return };
             let port = GrpcPort::new(auth, route_by_host, Arc::new(move || missing().is_empty()), drain.stop.clone());
-            grpc::server::serve(listener, port, tls, drain).await;
+            grpc::server::serve(listener, port, tls, drain, admission).await;
         };
         let leaving = async {
             shutdown.cancelled().await;
@@ -158,7 +161,7 @@ impl Verifier {
             let port = Arc::clone(&port);
             async move { port.answer(&parts).await }
         };
-        let serving = server::serve(self.listener, answer, self.drain.clone());
+        let serving = server::serve(self.listener, answer, self.drain.clone(), self.admission);
         tokio::select! {
             ((), (), (), ()) = async { tokio::join!(leaving, serving, serving_grpc, reported) } => {}
             // Only a defect ends it before it is told to.

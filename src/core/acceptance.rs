@@ -35,7 +35,6 @@ pub enum Reason {
     Invalid,
     InvalidRoutes,
     InvalidQuery,
-    NotYetSupported,
     /// Said by the controller only: the string to take over is not there, or cannot become a key.
     SourceNotFound,
     /// Said by the controller only; verifiers find out by their index: an older key has the same string.
@@ -66,7 +65,6 @@ impl Reason {
             Self::Invalid => "Invalid",
             Self::InvalidRoutes => "InvalidRoutes",
             Self::InvalidQuery => "InvalidQuery",
-            Self::NotYetSupported => "NotYetSupported",
             Self::SourceNotFound => "SourceNotFound",
             Self::DuplicateKey => "DuplicateKey",
             Self::KeyLimitReached => "KeyLimitReached",
@@ -93,13 +91,6 @@ impl Rejection {
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
-    }
-
-    /// Fields in use that this version of Keyturn does not act on.
-    #[must_use]
-    pub fn not_yet_supported(fields: &[&'static str]) -> Self {
-        let message = format!("{} cannot be honoured by this version of Keyturn yet; remove it", fields.join(", "));
-        Self::new(Reason::NotYetSupported, message)
     }
 }
 

@@ -43,8 +43,14 @@ impl AddressSet {
     /// Whether the address lies in one of the ranges, or there is no restriction.
     #[must_use]
     pub fn admits(&self, address: IpAddr) -> bool {
+        self.0.is_empty() || self.contains(address)
+    }
+
+    /// Whether the address lies in one of the ranges. None of them contains any.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.0.is_empty() || self.0.iter().any(|net| net.contains(&address))
+        self.0.iter().any(|net| net.contains(&address))
     }
 }
 

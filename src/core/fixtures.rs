@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::acceptance::{Accepted, Rejection};
 use super::address::AddressSet;
+use super::denials::Denials;
 use super::digest::Pepper;
 use super::key::{Environment, KeyFormat};
 use super::lifecycle::{Record, Secret, World};
@@ -103,6 +104,8 @@ pub(crate) fn api() -> Api {
         routes: Routes::default(),
         unmatched: Unmatched::RequireKey,
         preflight: Preflight::Pass,
+        trusted_forwarders: AddressSet::default(),
+        denials: Denials::default(),
         identify_scopes: false,
     }
 }

@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn one_that_cannot_be_honoured_keeps_its_external_id() {
         let mut directory = OwnerDirectory::default();
-        let rejection = Rejection::not_yet_supported(&["spec.quotas"]);
+        let rejection = Rejection::new(Reason::Invalid, "spec.quotas: they cannot be read");
         directory.enter(&name("old"), OwnerClaim { owner: Err(rejection.clone()), ..claim("acme", 1, "a") });
         directory.enter(&name("young"), claim("acme", 2, "b"));
         assert_eq!(judge(&directory, "old"), Err(rejection));

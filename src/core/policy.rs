@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::acceptance::Rejection;
 use super::address::AddressSet;
 use super::budget::{Credits, Quota};
+use super::denials::Denials;
 use super::grant::Grant;
 use super::hosts::HostDirectory;
 use super::key::{Environment, KeyFormat};
@@ -20,6 +21,7 @@ use super::route::Routes;
 use super::scope::Scope;
 use super::selector::Labels;
 use super::source::Source;
+use super::verdict::Code;
 
 /// Namespace and name of an object.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -181,8 +183,20 @@ pub struct Api {
     pub routes: Routes,
     pub unmatched: Unmatched,
     pub preflight: Preflight,
+    /// Proxies whose entries in `X-Forwarded-For` are believed.
+    pub trusted_forwarders: AddressSet,
+    /// How refusals are told, where not as all APIs tell them.
+    pub denials: Denials,
     /// Whether `X-Apikey-Scopes` is filled.
     pub identify_scopes: bool,
+}
+
+impl Api {
+    /// The code that callers are told under this name: one that all APIs have, or one of a resource.
+    #[must_use]
+    pub fn code(&self, name: &str) -> Option<Code> {
+        name.parse().ok().or_else(|| self.routes.code(name))
+    }
 }
 
 /// One place in a request where a key may be.

@@ -17,7 +17,7 @@ use crate::core::rotation::VersionState;
 use crate::verify::engine::{Engine, Judgement};
 use crate::verify::gate::{Gate, Watched};
 use crate::verify::index::{Index, KeyRecord, KeyVersion};
-use crate::verify::request::{Original, Request};
+use crate::verify::request::{ClientAddress, Original, Request};
 
 pub(super) struct Verifier {
     pub(super) index: Arc<Index>,
@@ -65,7 +65,7 @@ impl Verifier {
     /// What becomes of a request with the key.
     pub(super) fn verify(&self, now: Timestamp) -> Judgement {
         let headers = [("x-api-key", self.string.as_str())];
-        let original = Original { method: "GET", target: b"/", client: None };
+        let original = Original { method: "GET", target: b"/", client: ClientAddress::Unknown };
         let request = Request {
             namespace: "speech",
             api: "transcripts",

@@ -19,12 +19,6 @@ pub(super) fn invalid(field: &str, cause: impl Display) -> Rejection {
     Rejection::new(Reason::Invalid, format!("{field}: {cause}"))
 }
 
-/// Refuses fields that are in use and that this version does not act on.
-pub(super) fn refuse_unsupported(fields: &[(&'static str, bool)]) -> Result<(), Rejection> {
-    let used: Vec<_> = fields.iter().filter(|(_, used)| *used).map(|(field, _)| *field).collect();
-    if used.is_empty() { Ok(()) } else { Err(Rejection::not_yet_supported(&used)) }
-}
-
 pub(super) fn object_name(metadata: &ObjectMeta) -> Result<ObjectName, Rejection> {
     match (&metadata.namespace, &metadata.name) {
         (Some(namespace), Some(name)) => Ok(ObjectName::new(namespace, name)),

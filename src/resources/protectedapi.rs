@@ -2,6 +2,7 @@
 
 mod catalog;
 mod credential;
+mod denial;
 mod grant;
 mod parse;
 mod route;
@@ -11,8 +12,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use catalog::{CatalogEntry, Denial, ResourceCatalog};
+pub use catalog::{CatalogEntry, ResourceCatalog};
 pub use credential::Credential;
+pub use denial::Denial;
 pub use grant::{Grant, GrantFrom, Owners};
 pub use route::{Route, RouteLimit, RouteResource, ValueSource};
 
@@ -44,6 +46,7 @@ use super::{defaults, rules};
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = denial::codes_are_told())]
 pub struct ProtectedApiSpec {
     /// Enforce refuses what is not allowed. Audit judges and counts, tells the outcome in X-Auth-Would-Deny, and
     /// lets pass what has a key: for roll-out on live traffic.

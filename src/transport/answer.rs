@@ -9,11 +9,13 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use jiff::Timestamp;
 use tracing::info;
 
-use super::dialect::Dialect;
+use super::dialect::{Call, Carries, Dialect};
 use super::judge::Outside;
-use super::target::Target;
+use super::target::{Policy, Target};
 use super::{fields, problem};
 use crate::clock;
+use crate::core::denials::Told;
+use crate::core::policy::Api;
 use crate::core::verdict::{Code, Denial};
 use crate::entropy;
 use crate::metrics::ApiLabel;
@@ -78,20 +80,22 @@ pub(super) struct Judge<'a> {
 
 /// Answers a call by its head. `clock` is asked again when something was waited for.
 pub(super) async fn answer(by: Judge<'_>, parts: &Parts, began: Instant, clock: impl Fn() -> Instant + Sync) -> Answer {
-    match Target::parse(parts.uri.path()) {
-        Some(Target::Judge { dialect, namespace, api, route }) => match Dialect::find(dialect) {
+    match parts.uri.path_and_query().and_then(|target| Target::parse(target.as_str())) {
+        Some(Target::Judge(policy)) => match Dialect::find(policy.dialect) {
             Some(dialect) => {
-                judge(by, dialect, &Call { namespace, api, route, headers: &parts.headers }, began, clock).await
+                let call = Call { method: &parts.method, rest: policy.rest, headers: &parts.headers };
+                judge(by, dialect, &policy, call, began, clock).await
             }
             None => nothing_there(StatusCode::NOT_FOUND),
         },
-        Some(Target::Problem { namespace, api, code: name }) => {
-            let code = || match by.engine {
-                Some(engine) => engine.code(namespace, api, name),
-                None => name.parse().ok(),
-            };
-            match (&parts.method, code()) {
-                (&Method::GET | &Method::HEAD, Some(code)) => explain(namespace, api, code, name, &parts.headers),
+        Some(Target::Problem { namespace, api: api_name, code: name }) => {
+            let api = by.engine.and_then(|engine| engine.api(namespace, api_name));
+            let code = api.as_ref().map_or_else(|| name.parse().ok(), |api| api.code(name));
+            match (&parts.method, code) {
+                (&Method::GET | &Method::HEAD, Some(code)) => {
+                    let problem = Problem { code, name, told: problem::told(api.as_deref(), code, name) };
+                    explain(namespace, api_name, &problem, &parts.headers)
+                }
                 (&Method::GET | &Method::HEAD, None) => nothing_there(StatusCode::NOT_FOUND),
                 _ => nothing_there(StatusCode::METHOD_NOT_ALLOWED),
             }
@@ -100,16 +104,8 @@ pub(super) async fn answer(by: Judge<'_>, parts: &Parts, began: Instant, clock: 
     }
 }
 
-/// A question about one request.
-struct Call<'a> {
-    namespace: &'a str,
-    api: &'a str,
-    route: Option<&'a str>,
-    headers: &'a HeaderMap,
-}
-
 impl Headers for HeaderMap {
-    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    fn values<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.get_all(name).iter().map(HeaderValue::as_bytes)
     }
 }
@@ -117,38 +113,42 @@ impl Headers for HeaderMap {
 async fn judge(
     by: Judge<'_>,
     dialect: &Dialect,
-    call: &Call<'_>,
+    policy: &Policy<'_>,
+    call: Call<'_>,
     began: Instant,
     clock: impl Fn() -> Instant + Sync,
 ) -> Answer {
     let Some(engine) = by.engine else {
         let denial = Denial::new(Code::Unavailable, "there is no pepper yet");
-        let response = refused(dialect, call, &denial);
+        let response = refused(dialect, policy, call.headers, None, &denial);
         let judged = Judged { api: ApiLabel::default(), code: denial.code.as_str(), would_deny: None };
         return Answer { response, judged: Some(judged) };
     };
     let request = Request {
-        namespace: call.namespace,
-        api: call.api,
-        route: call.route,
-        original: dialect.read(call.headers),
+        namespace: policy.namespace,
+        api: policy.api,
+        route: policy.route,
+        original: dialect.read(call),
         body: Err("the proxy does not send bodies"),
         headers: call.headers,
     };
     let verdict = by.outside.judge(engine, &request, began, &clock).await;
     let judged = Some(Judged::from(&verdict));
-    let Verdict { denial, would_deny, identity, limit, api: _, route } = verdict;
+    let Verdict { denial, would_deny, identity, limit, api, route } = verdict;
     if let Some(told) = denial.as_ref().or(would_deny.as_ref()) {
         let request_id = call.headers.get(fields::REQUEST_ID).and_then(|id| id.to_str().ok());
         let route = route.as_ref().map(|route| &*route.name);
-        tell(told, denial.is_some(), (call.namespace, call.api), request_id, route, identity.as_ref());
+        tell(told, denial.is_some(), (policy.namespace, policy.api), request_id, route, identity.as_ref());
     }
     let mut response = match (&denial, &would_deny) {
-        (Some(denial), _) => refused(dialect, call, denial),
+        (Some(denial), _) => refused(dialect, policy, call.headers, api.as_deref(), denial),
         // A key that is not good is nobody's.
         (None, Some(would_deny)) => allowed(None, would_deny.name()),
         (None, None) => allowed(identity.as_ref(), ""),
     };
+    if denial.is_none() && dialect.removes_headers {
+        fields::put_headers_to_remove(response.headers_mut(), api.as_deref());
+    }
     if let Some(limit) = limit {
         fields::put_limit(response.headers_mut(), &limit, began.now);
     }
@@ -170,16 +170,28 @@ fn allowed(identity: Option<&Identity>, would_deny: &str) -> Response<String> {
     response
 }
 
-/// A refusal in the statuses that the proxy can carry; the truth is in `X-Auth-Code` and `X-Auth-Status`.
-fn refused(dialect: &Dialect, call: &Call<'_>, denial: &Denial) -> Response<String> {
-    let mut response = Response::new(String::new());
-    *response.status_mut() = dialect.carries.status(denial.code);
+/// A refusal in what the proxy can carry of it; the truth is in `X-Auth-Code` and `X-Auth-Status`.
+fn refused(
+    dialect: &Dialect,
+    policy: &Policy<'_>,
+    headers: &HeaderMap,
+    api: Option<&Api>,
+    denial: &Denial,
+) -> Response<String> {
+    let (told, request_id) = (problem::told(api, denial.code, denial.name()), request_id(headers));
+    let body = dialect.carries.has_body().then(|| problem::body(denial.code, denial.name(), told, &request_id));
+    let has_body = body.is_some();
+    let mut response = Response::new(body.unwrap_or_default());
+    *response.status_mut() = dialect.carries.status(told.status);
     let headers = response.headers_mut();
+    if has_body {
+        fields::put_problem(headers);
+    }
     fields::put(headers, fields::AUTH_CODE, denial.name().to_owned());
-    headers.insert(fields::AUTH_STATUS, denial.code.status().into());
-    fields::put(headers, fields::REQUEST_ID, request_id(call.headers));
-    if denial.code.status() == 401 {
-        fields::put_challenge(headers, call.namespace, call.api);
+    headers.insert(fields::AUTH_STATUS, told.status.into());
+    fields::put(headers, fields::REQUEST_ID, request_id);
+    if told.status == 401 {
+        fields::put_challenge(headers, policy.namespace, policy.api);
     }
     if let Some(seconds) = fields::retry_after(denial) {
         headers.insert(header::RETRY_AFTER, seconds.into());
@@ -187,18 +199,23 @@ fn refused(dialect: &Dialect, call: &Call<'_>, denial: &Denial) -> Response<Stri
     response
 }
 
-/// The problem document of a code that the API calls so, with the status that tells the truth, for a proxy that could not carry them.
-fn explain(namespace: &str, api: &str, code: Code, name: &str, headers: &HeaderMap) -> Answer {
+/// A code as an API tells it.
+struct Problem<'a> {
+    code: Code,
+    name: &'a str,
+    told: Told<'a>,
+}
+
+/// The document of a problem, with the status that tells the truth, for a proxy that could not carry them.
+fn explain(namespace: &str, api: &str, problem: &Problem<'_>, headers: &HeaderMap) -> Answer {
+    let &Problem { code, name, told } = problem;
     let request_id = request_id(headers);
-    let mut response = Response::new(problem::body(code, name, &request_id));
-    // Every code has a status of RFC 9110; were there one that is none, it would still be a refusal.
-    *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::FORBIDDEN);
+    let mut response = Response::new(problem::body(code, name, told, &request_id));
+    *response.status_mut() = Carries::Everything.status(told.status);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
-    // A 404 may be cached otherwise (RFC 9111, section 4.2.2), and outlive its cause.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields::put_problem(headers);
     fields::put(headers, fields::REQUEST_ID, request_id);
-    if code.status() == 401 {
+    if told.status == 401 {
         fields::put_challenge(headers, namespace, api);
     }
     Answer { response, judged: None }

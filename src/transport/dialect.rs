@@ -1,74 +1,115 @@
 //! How each proxy describes the original request, as data: a new proxy is a new row.
 //!
-//! A dialect reads only its own proxy's headers and none falls back to another, since every proxy passes the
+//! A dialect reads only its own proxy's description and none falls back to another, since every proxy passes the
 //! other proxies' headers through from the client.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+mod carries;
+mod read;
 
-use crate::core::verdict::Code;
-use crate::verify::request::Original;
+use http::HeaderName;
+
+pub(super) use carries::Carries;
+pub(super) use read::Call;
 
 /// One proxy's way of asking and of passing answers on.
 #[derive(Debug)]
 pub(super) struct Dialect {
     pub(super) name: &'static str,
-    method: HeaderName,
-    uri: HeaderName,
-    client: HeaderName,
+    original: Place,
+    client: Client,
     pub(super) carries: Carries,
+    /// `x-envoy-auth-headers-to-remove` on an answer takes headers out of the request that is passed on.
+    pub(super) removes_headers: bool,
 }
 
-/// Which answers a proxy hands on to its client.
+/// Where the method and the target of the original request are.
+#[derive(Debug)]
+enum Place {
+    /// Each in a header of its own.
+    Headers { method: HeaderName, target: HeaderName, form: Form },
+    /// The call itself has the original method, and the original target behind the path of the policy.
+    RequestLine,
+}
+
+/// How a header spells the target.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Carries {
-    /// Statuses 401 and 403 without a body; 503 becomes an error of the proxy. Everything else has to look
-    /// like one of these.
-    Only401And403,
+enum Form {
+    /// `/path?query`
+    Origin,
+    /// `http://host/path?query`
+    Absolute,
 }
 
-static DIALECTS: [Dialect; 1] = [Dialect {
-    name: "nginx",
-    method: HeaderName::from_static("x-original-method"),
-    uri: HeaderName::from_static("x-original-uri"),
-    client: HeaderName::from_static("x-real-ip"),
-    carries: Carries::Only401And403,
-}];
+/// Where the address is from which the proxy was called.
+#[derive(Debug)]
+enum Client {
+    /// In this header, always.
+    Header(HeaderName),
+    /// In this header, unless the proxy has nothing to say.
+    Optional(HeaderName),
+    /// `X-Forwarded-For`, from the right.
+    Forwarded,
+    Nowhere,
+}
+
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// As `auth_request` is set up to ask.
+const fn nginx(name: &'static str, target: &'static str, form: Form) -> Dialect {
+    let method = HeaderName::from_static("x-original-method");
+    let target = HeaderName::from_static(target);
+    Dialect {
+        name,
+        original: Place::Headers { method, target, form },
+        client: Client::Header(X_REAL_IP),
+        carries: Carries::Only401And403,
+        removes_headers: false,
+    }
+}
+
+const fn forwarding(name: &'static str) -> Dialect {
+    let method = HeaderName::from_static("x-forwarded-method");
+    let target = HeaderName::from_static("x-forwarded-uri");
+    Dialect {
+        name,
+        original: Place::Headers { method, target, form: Form::Origin },
+        client: Client::Forwarded,
+        carries: Carries::Everything,
+        removes_headers: false,
+    }
+}
+
+const fn envoy(name: &'static str, client: Client) -> Dialect {
+    Dialect { name, original: Place::RequestLine, client, carries: Carries::Everything, removes_headers: true }
+}
+
+static DIALECTS: [Dialect; 9] = [
+    nginx("nginx", "x-original-uri", Form::Origin),
+    nginx("ingress-nginx", "x-original-url", Form::Absolute),
+    forwarding("traefik"),
+    forwarding("caddy"),
+    forwarding("apisix"),
+    forwarding("haproxy"),
+    envoy("envoy", Client::Forwarded),
+    // Envoy leaves the header out for addresses that it was told are its own network's.
+    envoy("envoy-edge", Client::Optional(HeaderName::from_static("x-envoy-external-address"))),
+    Dialect {
+        name: "ngf",
+        original: Place::Headers {
+            method: HeaderName::from_static("method"),
+            target: HeaderName::from_static("path"),
+            form: Form::Origin,
+        },
+        client: Client::Nowhere,
+        carries: Carries::Only401And403,
+        removes_headers: false,
+    },
+];
 
 impl Dialect {
     /// The dialect of this name.
     pub(super) fn find(name: &str) -> Option<&'static Self> {
         DIALECTS.iter().find(|dialect| dialect.name == name)
-    }
-
-    /// Reads the description.
-    ///
-    /// # Errors
-    /// A sentence for the log when a header is missing, there twice, or not visible ASCII.
-    pub(super) fn read<'a>(&self, headers: &'a HeaderMap) -> Result<Original<'a>, &'static str> {
-        let method = once(headers, &self.method, "the header with the original method is not there exactly once")?;
-        let uri = once(headers, &self.uri, "the header with the original URI is not there exactly once")?;
-        let client = once(headers, &self.client, "the header with the client's address is not there exactly once")?;
-        // What is no address, such as the `unix:` of a local socket, is not known: an allowlist refuses it.
-        Ok(Original { method, target: uri.as_bytes(), client: client.parse().ok() })
-    }
-}
-
-impl Carries {
-    /// The status to answer with where `code` has the truth. Fails closed: whatever this says is a refusal.
-    pub(super) fn status(self, code: Code) -> StatusCode {
-        match (self, code.status()) {
-            (Self::Only401And403, 401) => StatusCode::UNAUTHORIZED,
-            (Self::Only401And403, 503) => StatusCode::SERVICE_UNAVAILABLE,
-            (Self::Only401And403, _) => StatusCode::FORBIDDEN,
-        }
-    }
-}
-
-fn once<'a>(headers: &'a HeaderMap, name: &HeaderName, otherwise: &'static str) -> Result<&'a str, &'static str> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => HeaderValue::to_str(value).ok().filter(|text| !text.is_empty()).ok_or(otherwise),
-        _ => Err(otherwise),
     }
 }
 
@@ -76,73 +117,15 @@ fn once<'a>(headers: &'a HeaderMap, name: &HeaderName, otherwise: &'static str) 
 mod tests {
     use super::*;
 
-    fn headers(lines: &[(&'static str, &'static [u8])]) -> HeaderMap {
-        let parse = |(name, value): &(&'static str, &'static [u8])| {
-            (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
-        };
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines.iter().map(parse) {
-            headers.append(name, value);
-        }
-        headers
-    }
-
-    const METHOD: (&str, &[u8]) = ("x-original-method", b"GET");
-    const URI: (&str, &[u8]) = ("x-original-uri", b"/a?b=c");
-    const CLIENT: (&str, &[u8]) = ("x-real-ip", b"192.0.2.1");
-
-    #[test]
-    fn a_header_that_is_missing_twice_empty_or_unreadable_is_refused() {
-        let nginx = Dialect::find("nginx").unwrap();
-        for lines in [
-            &[][..],
-            &[URI, CLIENT],
-            &[METHOD, CLIENT],
-            &[METHOD, URI],
-            &[METHOD, METHOD, URI, CLIENT],
-            &[METHOD, URI, URI, CLIENT],
-            &[METHOD, URI, CLIENT, CLIENT],
-            &[METHOD, ("x-original-uri", b""), CLIENT],
-            &[METHOD, ("x-original-uri", b"/\xff"), CLIENT],
-            &[METHOD, ("x-original-url", b"/a"), CLIENT],
-            &[METHOD, ("x-forwarded-uri", b"/a"), CLIENT],
-            &[("x-forwarded-method", b"GET"), URI, CLIENT],
-            &[METHOD, URI, ("x-forwarded-for", b"192.0.2.1")],
-        ] {
-            assert!(nginx.read(&headers(lines)).is_err(), "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn the_description_is_read_from_its_own_headers_only() {
-        let nginx = Dialect::find("nginx").unwrap();
-        for (client, address) in [
-            (&b"192.0.2.1"[..], Some("192.0.2.1".parse().unwrap())),
-            (b"2001:db8::1", Some("2001:db8::1".parse().unwrap())),
-            (b"unix:", None),
-            (b"192.0.2.1, 10.0.0.1", None),
-        ] {
-            let headers = headers(&[METHOD, URI, ("x-real-ip", client), ("x-forwarded-for", b"10.0.0.9")]);
-            let original = nginx.read(&headers).unwrap();
-            let read = (original.method, original.target, original.client);
-            assert_eq!(read, ("GET", &b"/a?b=c"[..], address), "{client:?}");
-        }
-    }
-
-    #[test]
-    fn nginx_is_told_401_and_503_as_they_are_and_403_for_the_rest() {
-        for code in Code::ALL {
-            let expected = match code {
-                Code::Unauthorized | Code::Revoked => 401,
-                Code::Unavailable => 503,
-                _ => 403,
-            };
-            assert_eq!(Carries::Only401And403.status(code), expected, "{code}");
-        }
-    }
-
     #[test]
     fn an_unknown_dialect_is_not_found() {
-        assert!(["", "Nginx", "traefik"].into_iter().all(|name| Dialect::find(name).is_none()));
+        assert!(["", "Nginx", "envoy-", "istio"].into_iter().all(|name| Dialect::find(name).is_none()));
+    }
+
+    #[test]
+    fn every_dialect_is_found_by_its_name() {
+        for dialect in &DIALECTS {
+            assert_eq!(Dialect::find(dialect.name).map(|found| found.name), Some(dialect.name));
+        }
     }
 }

@@ -3,6 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 
+use super::problem;
+use crate::core::policy::{Api, Credential};
 use crate::core::verdict::{Code, Denial, LimitState};
 use crate::verify::entry::Identity;
 
@@ -20,6 +22,7 @@ static APIKEY_TIER: HeaderName = HeaderName::from_static("x-apikey-tier");
 static APIKEY_VERSION: HeaderName = HeaderName::from_static("x-apikey-version");
 static APIKEY_SCOPES: HeaderName = HeaderName::from_static("x-apikey-scopes");
 
+const HEADERS_TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-remove");
 static RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 static RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 static RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
@@ -75,6 +78,23 @@ pub(super) fn put_limit(headers: &mut HeaderMap, state: &LimitState, now: Timest
 /// Seconds after which to ask again, where waiting may help.
 pub(super) fn retry_after(denial: &Denial) -> Option<u32> {
     if denial.code == Code::Unavailable { Some(UNAVAILABLE_RETRY) } else { denial.retry_after }
+}
+
+/// Has Envoy take out of the request what the API's keys stand in; the backend needs no credential.
+pub(super) fn put_headers_to_remove(headers: &mut HeaderMap, api: Option<&Api>) {
+    let names = api.into_iter().flat_map(|api| &api.credentials).filter_map(|credential| match credential {
+        Credential::Header { name, .. } => Some(&**name),
+        Credential::Query { .. } => None,
+    });
+    let names: Vec<_> = names.collect();
+    put(headers, HEADERS_TO_REMOVE, names.join(","));
+}
+
+/// Of an answer with a problem document as its body.
+pub(super) fn put_problem(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+    // A 404 may be cached otherwise (RFC 9111, section 4.2.2), and outlive its cause.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
 /// `WWW-Authenticate` with the API as realm, so that a person with many keys knows which one is asked for.

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::core::denials::Told;
+use crate::core::policy::Api;
 use crate::core::verdict::Code;
 
 /// The media type of [`body`].
@@ -13,18 +15,24 @@ struct Problem<'a> {
     r#type: String,
     title: &'static str,
     status: u16,
-    detail: &'static str,
+    detail: &'a str,
     code: &'a str,
     request_id: &'a str,
 }
 
+/// How the API tells a refusal, if there is one that has a say in it.
+pub(super) fn told<'a>(api: Option<&'a Api>, code: Code, name: &str) -> Told<'a> {
+    let as_all = || Told { status: code.status(), detail: code.detail() };
+    api.map_or_else(as_all, |api| api.denials.told(code, name))
+}
+
 /// The document of one refusal, whose code callers are told as `name`.
-pub(super) fn body(code: Code, name: &str, request_id: &str) -> String {
+pub(super) fn body(code: Code, name: &str, told: Told<'_>, request_id: &str) -> String {
     let problem = Problem {
         r#type: format!("https://keyturn.dev/problems/{}", code.as_str().to_ascii_lowercase().replace('_', "-")),
         title: title(code),
-        status: code.status(),
-        detail: code.detail(),
+        status: told.status,
+        detail: told.detail,
         code: name,
         request_id,
     };
@@ -59,13 +67,14 @@ mod tests {
 
     #[test]
     fn a_document_says_what_happened_and_what_to_do() {
+        let told = Told { status: 404, detail: "Use \"base\"." };
         let document: serde_json::Value =
-            serde_json::from_str(&body(Code::ResourceForbidden, "MODEL_FORBIDDEN", "r-1")).unwrap();
+            serde_json::from_str(&body(Code::ResourceForbidden, "MODEL_FORBIDDEN", told, "r-1")).unwrap();
         let expected = serde_json::json!({
             "type": "https://keyturn.dev/problems/resource-forbidden",
             "title": "Resource not allowed",
-            "status": 403,
-            "detail": Code::ResourceForbidden.detail(),
+            "status": 404,
+            "detail": "Use \"base\".",
             "code": "MODEL_FORBIDDEN",
             "requestId": "r-1",
         });

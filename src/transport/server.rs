@@ -1,22 +1,35 @@
 //! Serves the auth port over HTTP/1.1 with keep-alive, and goes away without failing a request.
 
+mod admission;
+mod paced;
+
 use std::convert::Infallible;
+use std::error::Error as _;
+use std::future::ready;
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::Either;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+pub use admission::Admission;
+use paced::{Paced, Turn};
+
 use super::accept::accept;
+use crate::metrics::TurnedAway;
+use crate::telemetry::chain;
 
 /// Request line and headers together, in bytes.
 const MAX_HEADER_SIZE: usize = 64 * 1024;
@@ -37,69 +50,115 @@ pub struct Drain {
     pub stop: CancellationToken,
 }
 
-/// Serves until stopped and drained. `answer` judges by the head of a request; bodies are not read.
-pub async fn serve<A, F>(listener: TcpListener, answer: A, drain: Drain)
+/// Serves whom `admission` admits until stopped and drained. `answer` judges by the head of a request; bodies are not
+/// read.
+pub async fn serve<A, F>(listener: TcpListener, answer: A, drain: Drain, admission: Admission)
 where
     A: Fn(Parts) -> F + Send + Sync + 'static,
     F: Future<Output = Response<String>> + Send + 'static,
 {
-    let answer = Arc::new(answer);
-    let graceful = GracefulShutdown::new();
-    accept(listener, &drain.stop, |stream, _| spawn(stream, Arc::clone(&answer), graceful.watcher(), &drain)).await;
-    if timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+    let server =
+        Server { answer: Arc::new(answer), admission, leaving: drain.leaving, graceful: GracefulShutdown::new() };
+    accept(listener, &drain.stop, |stream, peer| server.spawn(stream, peer)).await;
+    if timeout(DRAIN_TIMEOUT, server.graceful.shutdown()).await.is_err() {
         warn!("connections are still open after {} s; giving them up", DRAIN_TIMEOUT.as_secs());
     }
 }
 
-fn spawn<A, F>(stream: TcpStream, answer: Arc<A>, watcher: Watcher, drain: &Drain)
+struct Server<A> {
+    answer: Arc<A>,
+    admission: Admission,
+    leaving: CancellationToken,
+    graceful: GracefulShutdown,
+}
+
+impl<A, F> Server<A>
 where
     A: Fn(Parts) -> F + Send + Sync + 'static,
     F: Future<Output = Response<String>> + Send + 'static,
 {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "a connection is gone already");
-        return;
-    }
-    let leaving = drain.leaving.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (parts, _) = request.into_parts();
-        let (answering, leaving) = (answer(parts), leaving.clone());
-        async move {
-            let mut response = answering.await;
-            if leaving.is_cancelled() {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    /// Answers on a connection, unless there are too many. Closed at once, the caller may try its luck elsewhere.
+    fn spawn(&self, stream: TcpStream, peer: IpAddr) {
+        let Some(place) = self.admission.place() else { return };
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "a connection is gone already");
+            return;
+        }
+        let (answer, leaving, turn) = (Arc::clone(&self.answer), self.leaving.clone(), Turn::default());
+        let admission = self.admission.clone();
+        let stream = Paced::new(stream, turn.clone());
+        let may_ask = admission.may_ask(peer);
+        let service = service_fn(move |request: Request<Incoming>| {
+            turn.asked();
+            let (parts, _) = request.into_parts();
+            let answering = if may_ask {
+                Either::Left(answer(parts))
+            } else {
+                admission.turn_away(TurnedAway::Peer);
+                Either::Right(ready(forbidden()))
+            };
+            let (leaving, turn) = (leaving.clone(), turn.clone());
+            async move {
+                let mut response = answering.await;
+                turn.answered();
+                if leaving.is_cancelled() || !may_ask {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
             }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
-        .max_header_size(MAX_HEADER_SIZE)
-        .serve_connection(TokioIo::new(stream), service);
-    let connection = watcher.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            debug!(%error, "a connection ended early");
-        }
-    });
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE_TIMEOUT)
+            .max_header_size(MAX_HEADER_SIZE)
+            .serve_connection(TokioIo::new(stream), service);
+        let (connection, admission) = (self.graceful.watch(connection), self.admission.clone());
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                if is_slow(&error) {
+                    admission.turn_away(TurnedAway::Slow);
+                }
+                debug!(error = chain(&error), "a connection ended early");
+            }
+            drop(place);
+        });
+    }
+}
+
+/// To somebody who may not ask.
+fn forbidden() -> Response<String> {
+    let mut response = Response::new(String::new());
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    response
+}
+
+/// Whether the caller took too long to ask.
+fn is_slow(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::ready;
     use std::net::{Ipv4Addr, SocketAddr};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::core::address::AddressSet;
+    use crate::metrics::Connections;
 
     async fn start() -> (SocketAddr, Drain, JoinHandle<()>) {
+        start_for(&[], 100).await
+    }
+
+    async fn start_for(peers: &[&str], max_connections: usize) -> (SocketAddr, Drain, JoinHandle<()>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, drain) = (listener.local_addr().unwrap(), Drain::default());
-        let server =
-            tokio::spawn(serve(listener, |parts| ready(Response::new(parts.uri.path().to_owned())), drain.clone()));
+        let admission = Admission::new(AddressSet::parse(peers).unwrap(), max_connections, Connections::default());
+        let answer = |parts: Parts| ready(Response::new(parts.uri.path().to_owned()));
+        let server = tokio::spawn(serve(listener, answer, drain.clone(), admission));
         (address, drain, server)
     }
 
@@ -150,5 +209,24 @@ mod tests {
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"HTTP/1.1 431");
+    }
+    #[tokio::test]
+    async fn who_may_not_ask_is_refused_and_let_go() {
+        let (address, _, _) = start_for(&["192.0.2.0/24"], 100).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /auth HTTP/1.1\r\nhost: keyturn\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 403") && !answer.contains("/auth"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_closed_and_the_others_are_not() {
+        let (address, _, _) = start_for(&[], 1).await;
+        let mut first = TcpStream::connect(address).await.unwrap();
+        ask(&mut first, "/first").await;
+        let mut second = TcpStream::connect(address).await.unwrap();
+        assert_eq!(second.read(&mut [0]).await.unwrap_or(0), 0, "it is closed");
+        ask(&mut first, "/still-open").await;
     }
 }

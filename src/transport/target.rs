@@ -4,28 +4,57 @@
 /// A request target of the auth port.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Target<'a> {
-    /// `/auth/{dialect}/{namespace}/{api}[/…]`: judge by the API's routes.
-    /// `/auth-as/{dialect}/{namespace}/{api}/{route}[/…]`: judge as that route.
-    Judge { dialect: &'a str, namespace: &'a str, api: &'a str, route: Option<&'a str> },
+    Judge(Policy<'a>),
     /// `/problem/{namespace}/{api}/{code}`: tell what a code means; judges nothing.
-    Problem { namespace: &'a str, api: &'a str, code: &'a str },
+    Problem {
+        namespace: &'a str,
+        api: &'a str,
+        code: &'a str,
+    },
+}
+
+/// `/auth/{dialect}/{namespace}/{api}[/…]`: judge by the API's routes.
+/// `/auth-as/{dialect}/{namespace}/{api}/{route}[/…]`: judge as that route.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Policy<'a> {
+    pub(super) dialect: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) api: &'a str,
+    pub(super) route: Option<&'a str>,
+    /// What follows, query included; for dialects that describe the original request there.
+    pub(super) rest: &'a str,
 }
 
 impl<'a> Target<'a> {
-    /// Reads the path; `None` when nothing is served there.
-    pub(super) fn parse(path: &'a str) -> Option<Self> {
-        let mut segments = path.strip_prefix('/')?.split('/');
+    /// Reads path and query; `None` when nothing is served there.
+    pub(super) fn parse(target: &'a str) -> Option<Self> {
+        let mut segments = Segments(target);
         let kind = segments.next()?;
-        let mut name = || segments.next().filter(|segment| !segment.is_empty());
         match kind {
-            "auth" => Some(Self::Judge { dialect: name()?, namespace: name()?, api: name()?, route: None }),
-            "auth-as" => Some(Self::Judge { dialect: name()?, namespace: name()?, api: name()?, route: Some(name()?) }),
+            "auth" | "auth-as" => {
+                let (dialect, namespace, api) = (segments.next()?, segments.next()?, segments.next()?);
+                let route = if kind == "auth" { None } else { Some(segments.next()?) };
+                Some(Self::Judge(Policy { dialect, namespace, api, route, rest: segments.0 }))
+            }
             "problem" => {
-                let problem = Self::Problem { namespace: name()?, api: name()?, code: name()? };
-                segments.next().is_none().then_some(problem)
+                let (namespace, api, code) = (segments.next()?, segments.next()?, segments.next()?);
+                let ends = segments.0.is_empty() || segments.0.starts_with('?');
+                ends.then_some(Self::Problem { namespace, api, code })
             }
             _ => None,
         }
+    }
+}
+
+/// The rest of a request target, of which segments are taken from the front.
+struct Segments<'a>(&'a str);
+
+impl<'a> Segments<'a> {
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.0.strip_prefix('/')?;
+        let (segment, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        self.0 = rest;
+        Some(segment).filter(|segment| !segment.is_empty())
     }
 }
 
@@ -42,6 +71,8 @@ mod tests {
             "auth/nginx/a/b",
             "/auth",
             "/auth/nginx/a",
+            "/auth/nginx/a?/b",
+            "/auth?/nginx/a/b",
             "/auth/nginx//b",
             "/auth//a/b",
             "//auth/nginx/a/b",
@@ -58,18 +89,21 @@ mod tests {
     }
 
     #[test]
-    fn segments_name_what_is_asked() {
-        let judge = |route| Some(Target::Judge { dialect: "nginx", namespace: "speech", api: "transcripts", route });
+    fn segments_name_what_is_asked_and_the_rest_is_kept() {
+        let judge = |route, rest| {
+            let (dialect, namespace, api) = ("envoy", "speech", "transcripts");
+            Some(Target::Judge(Policy { dialect, namespace, api, route, rest }))
+        };
+        let problem = Some(Target::Problem { namespace: "speech", api: "transcripts", code: "EXPIRED" });
         for (path, expected) in [
-            ("/auth/nginx/speech/transcripts", judge(None)),
-            ("/auth/nginx/speech/transcripts/", judge(None)),
-            ("/auth/nginx/speech/transcripts/v1/models", judge(None)),
-            ("/auth-as/nginx/speech/transcripts/read", judge(Some("read"))),
-            ("/auth-as/nginx/speech/transcripts/read/v1", judge(Some("read"))),
-            (
-                "/problem/speech/transcripts/EXPIRED",
-                Some(Target::Problem { namespace: "speech", api: "transcripts", code: "EXPIRED" }),
-            ),
+            ("/auth/envoy/speech/transcripts", judge(None, "")),
+            ("/auth/envoy/speech/transcripts/", judge(None, "/")),
+            ("/auth/envoy/speech/transcripts//v1/models?a=/b?c", judge(None, "//v1/models?a=/b?c")),
+            ("/auth/envoy/speech/transcripts?policy=/other", judge(None, "?policy=/other")),
+            ("/auth-as/envoy/speech/transcripts/read", judge(Some("read"), "")),
+            ("/auth-as/envoy/speech/transcripts/read/v1", judge(Some("read"), "/v1")),
+            ("/problem/speech/transcripts/EXPIRED", problem),
+            ("/problem/speech/transcripts/EXPIRED?x=/y", problem),
         ] {
             assert_eq!(Target::parse(path), expected, "{path}");
         }

@@ -7,6 +7,7 @@
 mod checks;
 mod elsewhere;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,11 +160,10 @@ impl Engine {
         self.peppers.store(Arc::new(peppers));
     }
 
-    /// The code that the API tells under this name: one that all have, or one of a resource.
+    /// The API of that name, if it is accepted.
     #[must_use]
-    pub fn code(&self, namespace: &str, api: &str, name: &str) -> Option<Code> {
-        let of_api = || self.index.view().api(namespace, api)??.routes.code(name);
-        name.parse().ok().or_else(of_api)
+    pub fn api(&self, namespace: &str, api: &str) -> Option<Arc<Api>> {
+        self.index.view().api(namespace, api)?.map(Arc::clone)
     }
 
     /// The API that has that host, given in lower case and without a port.
@@ -181,11 +181,11 @@ impl Engine {
         let mut verdict = Verdict::default();
         let charge = |presented: &Use<'_, H>| presented.check_and_charge();
         let step = self.judge(request, now, monotonic, &mut verdict, charge);
-        let case = |verdict| Case {
-            verdict,
-            index: Arc::clone(&self.index),
-            request: LastUse { at: now, from: request.original.ok().and_then(|original| original.client) },
-            since_boot: monotonic,
+        let case = |verdict: Verdict| {
+            let original = request.original.ok().zip(verdict.api.as_deref());
+            let from = original.and_then(|(original, api)| client(api, &original, request.headers));
+            let request = LastUse { at: now, from };
+            Case { verdict, index: Arc::clone(&self.index), request, since_boot: monotonic }
         };
         match step {
             Ok(Step::Pass) => Judgement::Final(verdict),
@@ -254,6 +254,7 @@ impl Engine {
             version,
             api,
             original: &original,
+            client: client(api, &original, request.headers),
             headers: request.headers,
             body: request.body,
             matched: &matched,
@@ -308,6 +309,11 @@ fn matched<'a>(api: &'a Api, named: Option<&str>, original: &Original<'_>) -> Re
         (None, Unmatched::RequireKey) => Matched::Anything,
         (None, Unmatched::Deny) => Matched::Nothing("no route has this method and path"),
     })
+}
+
+/// Where a request for that API came from, as far as anybody whom it believes can tell.
+fn client<H: Headers + ?Sized>(api: &Api, original: &Original<'_>, headers: &H) -> Option<IpAddr> {
+    original.client.resolve(headers, &api.trusted_forwarders)
 }
 
 /// Whether this is a CORS preflight request that the API lets pass. Browsers send it without credentials

@@ -166,7 +166,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::core::acceptance::Rejection;
+    use crate::core::acceptance::{Reason, Rejection};
     use crate::core::fixtures;
     use crate::core::policy::Key;
     use crate::core::rotation::Versions;
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn refused() -> Result<Accepted, Rejection> {
-        Err(Rejection::not_yet_supported(&[]))
+        Err(Rejection::new(Reason::Invalid, "spec.expiresAt: it cannot be read"))
     }
 
     const WAITS: Option<Handover> = Some(Handover::InSecret { until: None });

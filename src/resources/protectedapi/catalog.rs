@@ -1,4 +1,4 @@
-//! The resources that an API knows, and answers of its own.
+//! The resources that an API knows.
 
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -54,24 +54,6 @@ pub struct CatalogEntry {
     pub enabled: bool,
 }
 
-/// Status and text of your own for one code.
-#[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Denial {
-    /// The code, such as REVOKED.
-    #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = code("spec.denials[].code"))]
-    pub code: String,
-    /// HTTP status, 400 to 599. Absent: the code's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 400, max = 599))]
-    pub status: Option<u16>,
-    /// Sentence for the caller. Absent: the code's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
-    pub detail: Option<String>,
-}
-
 impl ResourceCatalog {
     pub(super) fn parse(&self) -> Result<Catalog, Rejection> {
         if let Some(code) = self.deny_code.as_deref()
@@ -108,7 +90,7 @@ fn not_ours(field: &str) -> kube::core::Rule {
     )
 }
 
-fn code(field: &str) -> kube::core::Rule {
+pub(super) fn code(field: &str) -> kube::core::Rule {
     rules::rule(
         "self.matches('^[A-Z][A-Z0-9_]*$')",
         format!("'{field} \"' + self + '\" is no code; write it in capitals, such as MODEL_FORBIDDEN'"),

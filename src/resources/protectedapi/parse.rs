@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Credential, Identity, Mode, Preflight, ProtectedApi, ProtectedApiSpec, RevocationMode, Unmatched};
+use super::{Credential, Identity, Mode, Preflight, ProtectedApi, ProtectedApiSpec, RevocationMode, Unmatched, denial};
 use crate::core::acceptance::{Reason, Rejection};
+use crate::core::denials::Denials;
 use crate::core::hosts::HostClaim;
 use crate::core::key::{KeyFormat, PAYLOAD_LENGTHS};
 use crate::core::pointer::Pointer;
@@ -18,13 +19,11 @@ impl ProtectedApi {
     /// What the API comes to.
     ///
     /// # Errors
-    /// A field that this version does not act on, routes that conflict, a query that cannot be read, or a value
-    /// that the schema should have refused.
+    /// Routes that conflict, a query that cannot be read, or a value that the schema should have refused.
     pub fn parse(&self) -> Result<policy::Api, Rejection> {
         let spec = &self.spec;
-        refuse_unsupported(spec)?;
         let defaults = &spec.defaults;
-        Ok(policy::Api {
+        let mut api = policy::Api {
             name: parse::object_name(&self.metadata)?,
             key_format: key_format(&spec.key_format)?,
             mode: match spec.mode {
@@ -52,8 +51,12 @@ impl ProtectedApi {
                 Preflight::Pass => policy::Preflight::Pass,
                 Preflight::RequireKey => policy::Preflight::RequireKey,
             },
+            trusted_forwarders: parse::addresses("spec.trustedForwarders", &spec.trusted_forwarders)?,
+            denials: Denials::default(),
             identify_scopes: spec.identity.contains(&Identity::Scopes),
-        })
+        };
+        api.denials = denial::parse(&spec.denials, |code| api.code(code).is_some())?;
+        Ok(api)
     }
 
     /// The hosts that the API claims, whatever else it comes to.
@@ -62,13 +65,6 @@ impl ProtectedApi {
         let hosts = self.spec.hosts.iter().map(|host| host.as_str().into()).collect();
         HostClaim { age: parse::age(&self.metadata), hosts }
     }
-}
-
-fn refuse_unsupported(spec: &ProtectedApiSpec) -> Result<(), Rejection> {
-    parse::refuse_unsupported(&[
-        ("spec.trustedForwarders", !spec.trusted_forwarders.is_empty()),
-        ("spec.denials", !spec.denials.is_empty()),
-    ])
 }
 
 fn key_format(format: &super::KeyFormat) -> Result<KeyFormat, Rejection> {
@@ -183,6 +179,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::core::verdict::Code;
 
     fn api(spec: &Value) -> ProtectedApi {
         serde_json::from_value(json!({
@@ -200,16 +197,6 @@ mod tests {
 
     fn rejection(spec: &Value) -> Rejection {
         api(spec).parse().unwrap_err()
-    }
-
-    #[test]
-    fn refuses_each_field_that_is_not_acted_on_yet() {
-        for (spec, field) in [
-            (json!({"trustedForwarders": ["10.0.0.0/8"]}), "spec.trustedForwarders"),
-            (json!({"denials": [{"code": "REVOKED"}]}), "spec.denials"),
-        ] {
-            assert_eq!(rejection(&spec), Rejection::not_yet_supported(&[field]));
-        }
     }
 
     #[test]
@@ -261,10 +248,33 @@ mod tests {
             json!({"routes": [{"name": "r", "path": "/", "resource": {"kind": "model", "from": [{}]}}]}),
             json!({"routes": [{"name": "r", "path": "/", "resource": {"kind": "model", "from": [{"body": "model"}]}}]}),
             json!({"defaults": {"expiresAfter": "1s"}}),
+            json!({"trustedForwarders": ["10.0.0.0/33"]}),
+            json!({"denials": [{"code": "REVOKED", "status": 399}]}),
+            json!({"denials": [{"code": "REVOKED", "status": 407}]}),
+            json!({"denials": [{"code": "REVOKED", "status": 600}]}),
+            json!({"denials": [{"code": "API_NOT_FOUND", "status": 403}]}),
+            json!({"denials": [{"code": "REVOKD", "status": 403}]}),
+            json!({"denials": [{"code": "MODEL_FORBIDDEN", "status": 404}]}),
             json!({"defaults": {"scopes": ["a b"]}}),
         ] {
             assert_eq!(rejection(&spec).reason, Reason::Invalid, "{spec}");
         }
+    }
+
+    #[test]
+    fn refusals_of_resources_are_told_as_the_api_says_where_it_has_them() {
+        let resource = json!({"kind": "model", "from": [{"query": "m"}]});
+        let spec = json!({
+            "routes": [{"name": "get", "path": "/", "resource": resource}],
+            "denials": [{"code": "MODEL_FORBIDDEN", "status": 404}, {"code": "EXPIRED", "detail": "Too late."}],
+        });
+        let denials = api(&spec).parse().unwrap().denials;
+        assert_eq!(denials.told(Code::ResourceForbidden, "MODEL_FORBIDDEN").status, 404);
+        assert_eq!(denials.told(Code::Expired, "EXPIRED").detail, "Too late.");
+        let unknown = rejection(&json!({"denials": [{"code": "REVOKD", "status": 403}]})).message;
+        let expected =
+            "spec.denials[REVOKD].code: this API answers with no such code; write one that it does, such as REVOKED";
+        assert_eq!(unknown, expected);
     }
 
     #[test]

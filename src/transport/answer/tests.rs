@@ -1,5 +1,7 @@
 //! Whole answers of a real engine, by a table of calls.
 
+mod dialects;
+
 use std::convert::Infallible;
 use std::num::NonZeroU32;
 
@@ -118,19 +120,20 @@ pub(in crate::transport) fn engine_over(index: Arc<Index>) -> Engine {
 }
 
 /// A call as nginx makes it.
+#[derive(Clone)]
 struct Asked {
-    path: &'static str,
+    path: String,
     headers: Vec<(&'static str, String)>,
 }
 
-fn nginx(path: &'static str) -> Asked {
+fn nginx(path: &str) -> Asked {
     let headers = [
         ("x-original-method", "GET"),
         ("x-original-uri", "/v1/a"),
         ("x-real-ip", "192.0.2.1"),
         ("x-request-id", "r-1"),
     ];
-    Asked { path, headers: headers.map(|(name, value)| (name, value.to_owned())).into() }
+    Asked { path: path.to_owned(), headers: headers.map(|(name, value)| (name, value.to_owned())).into() }
 }
 
 const AUTH: &str = "/auth/nginx/speech/transcripts";
@@ -341,7 +344,11 @@ fn problems_are_explained_with_their_true_status_and_judge_nothing() {
         assert_eq!(response.status().as_u16(), code.status(), "{code}");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json", "{code}");
         assert_eq!(response.headers().contains_key(header::WWW_AUTHENTICATE), code.status() == 401, "{code}");
-        assert_eq!(*response.body(), problem::body(code, code.as_str(), "r-1"), "{code}");
+        assert_eq!(
+            *response.body(),
+            problem::body(code, code.as_str(), problem::told(None, code, ""), "r-1"),
+            "{code}"
+        );
         assert_eq!(judged, None, "{code}");
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::wire::{AttributeContext, HeaderValue, HttpRequest, Pair, Value};
-use crate::verify::request::{Headers, MAX_BODY, Original};
+use crate::verify::request::{ClientAddress, Headers, MAX_BODY, Original};
 
 /// The namespace of Envoy Gateway among a route's metadata.
 const ENVOY_GATEWAY: &str = "envoy-gateway";
@@ -84,7 +84,7 @@ impl<'a> From<&'a HttpRequest> for ClientHeaders<'a> {
 impl Headers for ClientHeaders<'_> {
     /// Joined lines are taken apart: two keys must not look like one string that is none, nor two models like one that
     /// a pattern takes for another.
-    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    fn values<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let lines = self.lines.iter().filter(move |line| *line.key == *name.as_bytes());
         let lines = lines.map(|line| if line.raw_value.is_empty() { &*line.value } else { &*line.raw_value });
         let joined = self.joined.iter().filter(move |pair| *pair.key == *name.as_bytes());
@@ -105,7 +105,8 @@ pub(super) fn original(attributes: &AttributeContext) -> Result<Original<'_>, &'
     }
     // What is no address, such as the path of a local socket, is not known: an allowlist refuses it.
     let peer = text(&attributes.source.address.socket_address.address).parse::<IpAddr>();
-    Ok(Original { method, target: &http.path, client: peer.ok() })
+    let client = peer.map_or(ClientAddress::Unknown, ClientAddress::Through);
+    Ok(Original { method, target: &http.path, client })
 }
 
 /// The body that the client sent.
@@ -235,10 +236,10 @@ mod tests {
         assert_eq!(of("", "/", "192.0.2.1"), Err("the attributes have no method"));
         assert_eq!(of("GET", "", "192.0.2.1"), Err("the attributes have no path"));
         for (address, client) in [
-            ("", None),
-            ("@internal", None),
-            ("192.0.2.1", "192.0.2.1".parse().ok()),
-            ("2001:db8::1", "2001:db8::1".parse().ok()),
+            ("", ClientAddress::Unknown),
+            ("@internal", ClientAddress::Unknown),
+            ("192.0.2.1", ClientAddress::Through([192, 0, 2, 1].into())),
+            ("2001:db8::1", ClientAddress::Through("2001:db8::1".parse().unwrap())),
         ] {
             assert_eq!(of("GET", "/a?b", address), Ok(("GET".to_owned(), "/a?b".to_owned(), client)), "{address}");
         }

@@ -1,6 +1,6 @@
 //! What Envoy is answered, made from a verdict.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 use jiff::Timestamp;
 use prost::bytes::Bytes;
 
@@ -50,14 +50,13 @@ pub(super) fn denied(
     request_id: String,
     now: Timestamp,
 ) -> CheckResponse {
-    let status = denial.code.status();
-    let body = problem::body(denial.code, denial.name(), &request_id);
+    let told = problem::told(verdict.api.as_deref(), denial.code, denial.name());
+    let body = problem::body(denial.code, denial.name(), told, &request_id);
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields::put_problem(&mut headers);
     fields::put(&mut headers, fields::AUTH_CODE, denial.name().to_owned());
     fields::put(&mut headers, fields::REQUEST_ID, request_id);
-    if status == 401 {
+    if told.status == 401 {
         fields::put_challenge(&mut headers, namespace, api);
     }
     if let Some(seconds) = fields::retry_after(denial) {
@@ -69,7 +68,7 @@ pub(super) fn denied(
     });
     let limit = verdict.limit.iter().flat_map(|limit| limit_fields(limit, now));
     let denied = DeniedHttpResponse {
-        status: HttpStatus { code: status.into() },
+        status: HttpStatus { code: told.status.into() },
         headers: headers.chain(limit).collect(),
         body: body.into(),
     };

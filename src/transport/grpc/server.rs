@@ -21,7 +21,7 @@ use super::GrpcPort;
 use crate::telemetry::chain;
 use crate::tls::ServerTls;
 use crate::transport::accept::accept;
-use crate::transport::server::{DRAIN_TIMEOUT, Drain};
+use crate::transport::server::{Admission, DRAIN_TIMEOUT, Drain};
 
 /// Headers of a call, in bytes; those of the client's request are part of its message.
 const MAX_HEADER_SIZE: u32 = 16 * 1024;
@@ -40,13 +40,16 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What is offered in TLS as the protocol inside.
 pub const PROTOCOL: &[u8] = b"h2";
 
-/// Serves until stopped and drained; `None`: in the clear.
-pub async fn serve(listener: TcpListener, port: GrpcPort, tls: Option<ServerTls>, drain: Drain) {
+/// Serves whom `admission` admits until stopped and drained; connections of others are closed. `tls`: `None` in the clear.
+pub async fn serve(listener: TcpListener, port: GrpcPort, tls: Option<ServerTls>, drain: Drain, admission: Admission) {
     let open = TaskTracker::new();
     let server = Arc::new(Server { port, tls, drain: drain.clone() });
-    accept(listener, &drain.stop, |stream, _| {
-        let server = Arc::clone(&server);
-        open.spawn(async move { server.serve(stream).await });
+    accept(listener, &drain.stop, |stream, peer| {
+        let (server, Some(place)) = (Arc::clone(&server), admission.place_for(peer)) else { return };
+        open.spawn(async move {
+            server.serve(stream).await;
+            drop(place);
+        });
     })
     .await;
     open.close();

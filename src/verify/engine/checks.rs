@@ -1,5 +1,6 @@
 //! Steps 6 to 16: a known key and its use.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, MutexGuard};
 
@@ -33,6 +34,7 @@ pub(super) struct Use<'a, H: ?Sized> {
     pub(super) version: u32,
     pub(super) api: &'a Api,
     pub(super) original: &'a Original<'a>,
+    pub(super) client: Option<IpAddr>,
     pub(super) headers: &'a H,
     pub(super) body: Result<&'a [u8], &'static str>,
     pub(super) matched: &'a Matched<'a>,
@@ -149,7 +151,7 @@ impl<H: Headers + ?Sized> Use<'_, H> {
             Err(denial) => Err(denial),
             Ok(Step::Short(_) | Step::Elsewhere(_)) => return false,
         };
-        let request = LastUse { at: self.now, from: self.original.client };
+        let request = LastUse { at: self.now, from: self.client };
         counters.count(outcome, request, self.version, self.matched.route())
     }
 
@@ -167,7 +169,7 @@ impl<H: Headers + ?Sized> Use<'_, H> {
         if entry.is_expired(self.digest, api, now) {
             return deny(Code::Expired, "the key or this version of it is past its time");
         }
-        if !entry.admits(self.original.client) {
+        if !entry.admits(self.client) {
             return deny(Code::IpNotAllowed, "the key may not be used from this address");
         }
         let route = match self.matched {

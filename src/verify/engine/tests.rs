@@ -21,6 +21,7 @@ use crate::core::usage::Usage;
 use crate::verify::fixtures::{api, at, index, limit, name, pepper, record, route, string, version};
 use crate::verify::gate::Watched;
 use crate::verify::index::{KeyRecord, KeyVersion};
+use crate::verify::request::ClientAddress;
 use crate::verify::spender::Spender;
 use crate::verify::store::{StoreAnswer, StoreCharge, StoreRequest};
 use crate::verify::used::UsedKey;
@@ -72,12 +73,13 @@ fn engine_with(record: KeyRecord) -> Engine {
 }
 
 fn ask(engine: &Engine, ask: &Ask) -> Verdict {
+    let client = ask.client.map(|client| client.parse::<IpAddr>().unwrap());
+    ask_from(engine, ask, client.into())
+}
+
+fn ask_from(engine: &Engine, ask: &Ask, client: ClientAddress) -> Verdict {
     let headers: Vec<_> = ask.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let original = Original {
-        method: ask.method,
-        target: ask.target.as_bytes(),
-        client: ask.client.map(|client| client.parse::<IpAddr>().unwrap()),
-    };
+    let original = Original { method: ask.method, target: ask.target.as_bytes(), client };
     let request = Request {
         namespace: "speech",
         api: ask.api,
@@ -427,6 +429,49 @@ fn an_allowlist_needs_a_known_address() {
 }
 
 #[test]
+fn an_allowlist_is_judged_by_the_address_before_the_trusted_forwarders() {
+    for (forwarders, chain, expected) in [
+        (&[][..], &["192.0.2.1, 10.0.0.1"][..], Some(Code::IpNotAllowed)),
+        (&[], &["10.0.0.1, 192.0.2.1"], None),
+        (&["10.0.0.0/8"], &["192.0.2.1, 10.0.0.1"], None),
+        (&["10.0.0.0/8"], &["192.0.2.1", "10.0.0.1"], None),
+        (&["10.0.0.0/8"], &["192.0.2.1, 198.51.100.1, 10.0.0.1"], Some(Code::IpNotAllowed)),
+        (&["10.0.0.0/8"], &["192.0.2.1, nonsense, 10.0.0.1"], Some(Code::IpNotAllowed)),
+        (&["10.0.0.0/8"], &[], Some(Code::IpNotAllowed)),
+    ] {
+        let api = api(|api| api.trusted_forwarders = AddressSet::parse(forwarders).unwrap());
+        let allowed = AddressSet::parse(["192.0.2.0/24"]).unwrap();
+        let engine = engine(index(api, vec![record(|key| key.ip_allowlist = allowed)]));
+        let mut headers = vec![bearer(1)];
+        headers.extend(chain.iter().map(|line| ("x-forwarded-for", (*line).to_owned())));
+        let found = ask_from(&engine, &Ask { headers, ..Ask::default() }, ClientAddress::Forwarded);
+        assert_eq!(found.denial.map(|denial| denial.code), expected, "{forwarders:?} {chain:?}");
+    }
+}
+
+#[test]
+fn a_caller_is_the_client_unless_it_is_a_trusted_forwarder() {
+    for (peer, chain, expected) in [
+        ("198.51.100.1", Some("192.0.2.1"), Some(Code::IpNotAllowed)),
+        ("192.0.2.1", Some("198.51.100.1"), None),
+        ("10.0.0.1", Some("192.0.2.1"), None),
+        ("10.0.0.1", Some("192.0.2.1, 10.0.0.1"), None),
+        ("10.0.0.1", Some("192.0.2.1, 198.51.100.1"), Some(Code::IpNotAllowed)),
+        ("10.0.0.1", Some("nonsense"), Some(Code::IpNotAllowed)),
+        ("10.0.0.1", None, Some(Code::IpNotAllowed)),
+    ] {
+        let api = api(|api| api.trusted_forwarders = AddressSet::parse(["10.0.0.0/8"]).unwrap());
+        let allowed = AddressSet::parse(["192.0.2.0/24"]).unwrap();
+        let engine = engine(index(api, vec![record(|key| key.ip_allowlist = allowed)]));
+        let mut headers = vec![bearer(1)];
+        headers.extend(chain.map(|line| ("x-forwarded-for", line.to_owned())));
+        let client = ClientAddress::Through(peer.parse().unwrap());
+        let found = ask_from(&engine, &Ask { headers, ..Ask::default() }, client);
+        assert_eq!(found.denial.map(|denial| denial.code), expected, "{peer} {chain:?}");
+    }
+}
+
+#[test]
 fn a_key_of_another_api_is_unknown_here() {
     let index = index(api(|_| {}), vec![record(|_| {})]);
     let other = api(|api| api.name = name("other"));
@@ -534,11 +579,10 @@ fn what_a_request_is_for_is_read_where_the_route_says() {
         let request = Ask { target: target.to_owned(), route, headers: headers.clone(), ..Ask::default() };
         assert_eq!(code(&engine, &request), expected, "{target} {route:?} {headers:?}");
     }
-    assert_eq!(engine.code("speech", "transcripts", "MODEL_FORBIDDEN"), Some(Code::ResourceForbidden));
-    assert_eq!(engine.code("speech", "transcripts", "REVOKED"), Some(Code::Revoked));
-    for (api, name) in [("transcripts", "RUNTIME_FORBIDDEN"), ("unknown", "MODEL_FORBIDDEN")] {
-        assert_eq!(engine.code("speech", api, name), None);
-    }
+    let api = engine.api("speech", "transcripts").unwrap();
+    let codes = ["MODEL_FORBIDDEN", "REVOKED", "RUNTIME_FORBIDDEN"].map(|name| api.code(name));
+    assert_eq!(codes, [Some(Code::ResourceForbidden), Some(Code::Revoked), None]);
+    assert!(engine.api("speech", "unknown").is_none());
 }
 
 #[test]
@@ -575,31 +619,34 @@ fn a_resource_in_a_body_is_read_after_the_places_before_it() {
 
 #[test]
 fn letting_a_request_pass_allocates_nothing() {
-    let engine = engine_with(record(|key| {
-        key.tier = Some("pro".into());
-        key.ip_allowlist = AddressSet::parse(["192.0.2.0/24"]).unwrap();
-        key.rate_limits = vec![limit("a", 1_000, 60)];
-    }));
     let string = string(1);
     let authorization = format!("Bearer {}", string.expose());
-    let headers = [("host", "a"), ("authorization", &*authorization)];
-    let request = Request {
-        namespace: "speech",
-        api: "transcripts",
-        route: None,
-        original: Ok(Original { method: "GET", target: b"/v1/transcripts/1?page=2", client: "192.0.2.1".parse().ok() }),
-        body: Ok(b""),
-        headers: &headers[..],
-    };
-    let verify = |now| engine.verify(&request, at(now), Duration::from_secs(10)).alone();
-    // Threads set up their part of the maps when they first read.
-    assert_eq!(verify(0).denial, None);
-    let counted = allocation_counter::measure(|| {
-        for now in 0..100 {
-            assert_eq!(verify(now * 1_000).denial, None);
-        }
-    });
-    assert_eq!(counted.count_total, 0);
+    let headers = [("host", "a"), ("authorization", &*authorization), ("x-forwarded-for", "192.0.2.1")];
+    for client in [ClientAddress::Known([192, 0, 2, 1].into()), ClientAddress::Forwarded] {
+        let engine = engine_with(record(|key| {
+            key.tier = Some("pro".into());
+            key.ip_allowlist = AddressSet::parse(["192.0.2.0/24"]).unwrap();
+            key.rate_limits = vec![limit("a", 1_000, 60)];
+        }));
+        let original = Original { method: "GET", target: b"/v1/transcripts/1?page=2", client };
+        let request = Request {
+            namespace: "speech",
+            api: "transcripts",
+            route: None,
+            original: Ok(original),
+            body: Ok(b""),
+            headers: &headers[..],
+        };
+        let verify = |now| engine.verify(&request, at(now), Duration::from_secs(10)).alone();
+        // Threads set up their part of the maps when they first read.
+        assert_eq!(verify(0).denial, None);
+        let counted = allocation_counter::measure(|| {
+            for now in 0..100 {
+                assert_eq!(verify(now * 1_000).denial, None);
+            }
+        });
+        assert_eq!(counted.count_total, 0, "{client:?}");
+    }
 }
 
 /// The key whose usage waits to be written down.
@@ -778,7 +825,7 @@ fn supply(ledger: &mut Ledger, shortage: &Shortage, now: i64) {
 fn judge(engine: &Engine, now: i64) -> Judgement {
     let (_, value) = bearer(1);
     let headers = [("authorization", &*value)];
-    let original = Original { method: "GET", target: b"/v1/transcripts/1", client: None };
+    let original = Original { method: "GET", target: b"/v1/transcripts/1", client: ClientAddress::Unknown };
     let request = Request {
         namespace: "speech",
         api: "transcripts",

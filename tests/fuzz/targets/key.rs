@@ -17,7 +17,7 @@ use keyturn::resources::{ApiKey, ProtectedApi};
 use keyturn::verify::engine::Engine;
 use keyturn::verify::gate::{Gate, Watched};
 use keyturn::verify::index::{Index, KeyRecord, KeyVersion};
-use keyturn::verify::request::{Original, Request};
+use keyturn::verify::request::{ClientAddress, Original, Request};
 use libfuzzer_sys::fuzz_target;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -109,7 +109,7 @@ fuzz_target!(|input: (&str, &str, &str)| {
         namespace: "speech",
         api: "transcripts",
         route: None,
-        original: Ok(Original { method: "GET", target: target.as_bytes(), client: Some(client) }),
+        original: Ok(Original { method: "GET", target: target.as_bytes(), client: ClientAddress::Known(client) }),
         body: Ok(b""),
         headers: &headers[..],
     };

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use keyturn::metrics::Metrics;
 use keyturn::tls::ServerTls;
 use keyturn::transport::grpc::{GrpcPort, server};
-use keyturn::transport::server::Drain;
+use keyturn::transport::server::{Admission, Drain};
 use keyturn::transport::{AuthPort, Outside};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -47,7 +47,7 @@ impl Verifier {
         let asked = Arc::clone(&ready);
         let is_ready = Arc::new(move || asked.load(Ordering::Relaxed));
         let port = GrpcPort::new(auth, route_by_host, is_ready, drain.stop.clone());
-        let server = tokio::spawn(server::serve(listener, port, tls, drain.clone()));
+        let server = tokio::spawn(server::serve(listener, port, tls, drain.clone(), Admission::default()));
         Self { address, ready, drain, server }
     }
 

@@ -14,7 +14,7 @@ use keyturn::core::policy::ObjectName;
 use keyturn::core::rotation::VersionState;
 use keyturn::metrics::Metrics;
 use keyturn::resources::{ApiKey, ProtectedApi};
-use keyturn::transport::server::{self, Drain};
+use keyturn::transport::server::{self, Admission, Drain};
 use keyturn::transport::{AuthPort, Outside};
 use keyturn::verify::engine::Engine;
 use keyturn::verify::gate::{Gate, Watched};
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub(super) struct Verifier {
+pub(crate) struct Verifier {
     address: SocketAddr,
     judged: Arc<AtomicUsize>,
     drain: Drain,
@@ -37,10 +37,19 @@ impl Verifier {
 
     /// With the API in this `spec.mode`.
     pub(super) async fn start_in_mode(mode: &str) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
+        Self::serving(Some(engine(&json!({"mode": mode}))), Outside::default()).await
+    }
+
+    /// With that engine, if there is one already.
+    pub(crate) async fn serving(engine: Option<Engine>, outside: Outside) -> Self {
+        Self::serving_at((Ipv4Addr::LOCALHOST, 0).into(), engine, outside).await
+    }
+
+    pub(crate) async fn serving_at(address: SocketAddr, engine: Option<Engine>, outside: Outside) -> Self {
+        let listener = TcpListener::bind(address).await.expect("the address is free");
         let address = listener.local_addr().expect("a listener has an address");
-        let engine = Arc::new(OnceLock::from(engine(&json!({"mode": mode}))));
-        let port = Arc::new(AuthPort::new(Arc::new(Metrics::new()), engine, Outside::default()));
+        let engine = Arc::new(engine.map_or_else(OnceLock::new, OnceLock::from));
+        let port = Arc::new(AuthPort::new(Arc::new(Metrics::new()), engine, outside));
         let judged = Arc::new(AtomicUsize::new(0));
         let (drain, counter) = (Drain::default(), Arc::clone(&judged));
         let answer = move |parts: http::request::Parts| {
@@ -48,11 +57,11 @@ impl Verifier {
             let port = Arc::clone(&port);
             async move { port.answer(&parts).await }
         };
-        let server = tokio::spawn(server::serve(listener, answer, drain.clone()));
+        let server = tokio::spawn(server::serve(listener, answer, drain.clone(), Admission::default()));
         Self { address, judged, drain, server }
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
@@ -62,7 +71,7 @@ impl Verifier {
     }
 
     /// Goes away as a process does after SIGTERM.
-    pub(super) async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.drain.leaving.cancel();
         self.drain.stop.cancel();
         self.server.await.expect("the server ends by itself");

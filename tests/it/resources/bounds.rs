@@ -147,11 +147,14 @@ const API: &[Bound] = &[
         |n| json!({"resourceCatalogs": [{"kind": "model", "entries": list(n, |id| json!({"id": id, "group": text(253)}))}]}),
     ),
     bound("denials", 32, |n| {
-        let code = |at: usize| json!({"code": text(at + 200).to_uppercase(), "status": 599, "detail": text(1024)});
+        let code = |at: usize| {
+            let code = format!("{}_NOT_FOUND", text(at + 200).to_uppercase());
+            json!({"code": code, "status": 599, "detail": text(1024)})
+        };
         json!({"denials": (0..n).map(code).collect::<Vec<_>>()})
     }),
-    bound("denials[].status", 599, |n| json!({"denials": [{"code": "A", "status": n}]})),
-    bound("denials[].detail", 1024, |n| json!({"denials": [{"code": "A", "detail": text(n)}]})),
+    bound("denials[].status", 599, |n| json!({"denials": [{"code": "REVOKED", "status": n}]})),
+    bound("denials[].detail", 1024, |n| json!({"denials": [{"code": "REVOKED", "detail": text(n)}]})),
 ];
 
 const TIER: &[Bound] = &[

@@ -119,7 +119,23 @@ fn codes() -> Vec<RuleCases> {
     vec![
         rule(KIND, "spec.denials[].code", "is no code; write it in capitals")
             .accepts(json!({"denials": [{"code": "REVOKED", "status": 403, "detail": "Gone."}]}))
-            .refuses(json!({"denials": [{"code": "revoked"}]})),
+            .refuses(json!({"denials": [{"code": "revoked", "status": 403}]})),
+        rule(KIND, "spec.denials[].code", "is answered where no API is known")
+            .accepts(json!({"denials": [{"code": "ROUTE_NOT_FOUND", "status": 404}]}))
+            .refuses(json!({"denials": [{"code": "API_NOT_FOUND", "status": 403}]})),
+        rule(KIND, "spec.denials[].status", "has clients log in to their proxy")
+            .accepts(json!({"denials": [{"code": "REVOKED", "status": 410}]}))
+            .refuses(json!({"denials": [{"code": "REVOKED", "status": 407}]})),
+        rule(KIND, "spec.denials[]", "changes nothing; add status or detail")
+            .accepts(json!({"denials": [{"code": "REVOKED", "detail": "Gone."}]}))
+            .refuses(json!({"denials": [{"code": "REVOKED"}]})),
+        rule(KIND, "spec", "has one that this API does not answer with")
+            .accepts(json!({"denials": [{"code": "MODEL_FORBIDDEN", "status": 404}]}))
+            .accepts(json!({
+                "denials": [{"code": "REVOKED", "status": 403}, {"code": "NO_SUCH_VOICE", "status": 404}],
+                "resourceCatalogs": [{"kind": "voice", "denyCode": "NO_SUCH_VOICE"}],
+            }))
+            .refuses(json!({"denials": [{"code": "REVOKED", "status": 403}, {"code": "REVOKD", "status": 403}]})),
         rule(KIND, "spec.resourceCatalogs[].denyCode", "is no code; write it in capitals")
             .accepts(json!({"resourceCatalogs": [{"kind": "model", "denyCode": "MODEL_FORBIDDEN"}]}))
             .refuses(json!({"resourceCatalogs": [{"kind": "model", "denyCode": "model-forbidden"}]})),

@@ -143,7 +143,7 @@ fn claims() -> Vec<Claim> {
         claim(
             "a string from a Secret that nobody gave away",
             json!({"source": {"secretRef": {"name": "database", "key": "password"}}}),
-            &["NotYetSupported", "SourceNotFound"],
+            &["SourceNotFound"],
             "",
         ),
     ]
