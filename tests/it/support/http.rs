@@ -33,6 +33,12 @@ impl HttpClient {
         Self::with(server, Some(source))
     }
 
+    /// Speaks HTTP/2 from the first byte on, without TLS.
+    pub(crate) fn over_http2(server: SocketAddr) -> Self {
+        let inner = Client::builder(TokioExecutor::new()).http2_only(true).build(HttpConnector::new());
+        Self { inner, server }
+    }
+
     fn with(server: SocketAddr, source: Option<IpAddr>) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -72,6 +78,16 @@ impl Answer {
     /// The value of a header field that is there once; `None` when it is missing.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         only(&self.headers, name)
+    }
+
+    /// Fails unless it is the problem document of that code.
+    #[track_caller]
+    pub(crate) fn assert_is_problem(&self, status: u16, code: &str) {
+        let document: serde_json::Value = serde_json::from_str(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {:?} instead of {code}", self.body));
+        let told = (self.header("content-type"), &document["status"], &document["code"]);
+        let expected = (Some("application/problem+json"), &status.into(), &code.into());
+        assert_eq!(told, expected, "{}", self.body);
     }
 }
 

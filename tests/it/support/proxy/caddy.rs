@@ -1,0 +1,14 @@
+//! Caddy.
+
+use std::process::Command;
+
+use super::Site;
+use crate::support::process::tool;
+
+pub(super) fn command(site: &Site) -> Command {
+    let mut command = site.command(&tool("caddy"));
+    command.env("BIND", site.listen.ip().to_string()).env("PORT", site.listen.port().to_string());
+    command.env("XDG_DATA_HOME", &site.folder).env("XDG_CONFIG_HOME", &site.folder);
+    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(Site::config("caddy/Caddyfile"));
+    command
+}
