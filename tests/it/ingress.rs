@@ -2,8 +2,8 @@
 //! lie about, and what becomes of requests when nothing judges them.
 
 mod attacks;
-mod cases;
+pub(crate) mod cases;
 mod dialects;
 mod failures;
 mod proxies;
-mod world;
+pub(crate) mod world;

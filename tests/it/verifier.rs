@@ -48,9 +48,13 @@ async fn start(namespace: &Namespace) -> Keyturn {
 
 /// Asks about a request without a key.
 async fn ask(verifier: &Keyturn, namespace: &Namespace) -> Result<Answer, String> {
+    ask_by(&HttpClient::new(verifier.auth()), namespace).await
+}
+
+async fn ask_by(client: &HttpClient, namespace: &Namespace) -> Result<Answer, String> {
     let target = format!("/auth/nginx/{}/transcripts", namespace.name());
     let headers = [("x-original-method", "GET"), ("x-original-uri", "/"), ("x-real-ip", "127.0.0.1")];
-    HttpClient::new(verifier.auth()).get(&target, &headers).await
+    client.get(&target, &headers).await
 }
 
 async fn code(verifier: &Keyturn, namespace: &Namespace) -> Result<String, String> {
@@ -88,6 +92,21 @@ async fn it_says_what_it_waits_for_and_lets_nothing_pass_until_then() {
     create_pepper(&namespace).await;
     verifier.ready().await;
     assert_eq!(code(&verifier, &namespace).await, Ok("UNAUTHORIZED".to_owned()));
+}
+
+#[tokio::test]
+async fn it_judges_for_allowed_peers_only() {
+    let namespace = Namespace::create().await;
+    create_pepper(&namespace).await;
+    create_api(&namespace).await;
+    let mut verifier = Keyturn::start("verifier", &namespace, &["--allowed-peers=127.0.0.2,192.0.2.0/24"]);
+    verifier.ready().await;
+    for (from, expected) in [("127.0.0.1", (403, None)), ("127.0.0.2", (401, Some("UNAUTHORIZED")))] {
+        let client = HttpClient::from_address(from.parse().expect("an address"), verifier.auth());
+        let answer = ask_by(&client, &namespace).await.expect("the verifier answers");
+        assert_eq!((answer.status.as_u16(), answer.header("x-auth-code")), expected, "{from}");
+    }
+    assert_eq!(verifier.metric("keyturn_turned_away_total{reason=\"Peer\"}").await, Ok(1.0));
 }
 
 #[tokio::test]

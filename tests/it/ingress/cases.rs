@@ -126,6 +126,29 @@ impl Case {
     }
 }
 
+/// What says how a limit stands; all or none of it is there.
+pub(crate) const LIMIT_FIELDS: [&str; 5] =
+    ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit", "ratelimit-policy"];
+
+impl Case {
+    /// What the backend is told of a caller with that id, empty where there is nothing to say.
+    pub(crate) fn identity(&self, id: Option<&str>) -> [(&'static str, String); 8] {
+        let key = id.and_then(|id| id.strip_prefix("key_"));
+        let told = |text: &str| if key.is_some() { text.to_owned() } else { String::new() };
+        let of = |other: &str| key == Some(other);
+        [
+            ("x-apikey-id", told(id.unwrap_or_default())),
+            ("x-apikey-name", told(&format!("{}-{}", self.api.name(), key.unwrap_or_default()))),
+            ("x-apikey-namespace", told("speech")),
+            ("x-apikey-owner", told(if of("ci") { "acme-1" } else { "" })),
+            ("x-apikey-environment", told(if of("test") { "test" } else { "live" })),
+            ("x-apikey-tier", String::new()),
+            ("x-apikey-version", told("1")),
+            ("x-apikey-scopes", told("items:read")),
+        ]
+    }
+}
+
 /// A signed token that is none of our keys.
 const JWT: &str = "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl";
 

@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 
-use super::cases::{Case, Outcome, cases};
+use super::cases::{Case, LIMIT_FIELDS, Outcome, cases};
 use super::world::{Api, engine};
 use crate::nginx::verifier::Verifier;
 use crate::support::http::{Answer, HttpClient};
@@ -42,7 +42,9 @@ fn assert_told(dialect: &str, case: &Case, answer: &Answer) {
     let left = match &case.outcome {
         Outcome::Passes { id, would_deny, remaining } => {
             assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, ""), "{context}");
-            assert_eq!(answer.header("x-apikey-id"), Some(id.unwrap_or_default()), "{context}");
+            for (name, value) in case.identity(*id) {
+                assert_eq!(answer.header(name), Some(value.as_str()), "{name} {context}");
+            }
             assert_eq!(answer.header("x-auth-would-deny"), Some(would_deny.unwrap_or_default()), "{context}");
             remaining
         }
@@ -63,6 +65,9 @@ fn assert_told(dialect: &str, case: &Case, answer: &Answer) {
     };
     let left = left.map(|left| left.to_string());
     assert_eq!(answer.header("x-ratelimit-remaining"), left.as_deref(), "{context}");
+    for field in LIMIT_FIELDS {
+        assert_eq!(answer.header(field).is_some(), left.is_some(), "{field} {context}");
+    }
 }
 
 async fn goes_through(dialect: &str) {

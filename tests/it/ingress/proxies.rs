@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 
-use super::cases::{Case, Outcome, cases};
+use super::cases::{Case, LIMIT_FIELDS, Outcome, cases};
 use super::world::{Api, engine};
 use crate::nginx::verifier::Verifier;
 use crate::support::backend::{Backend, Seen};
@@ -38,15 +38,19 @@ fn assert_answered(kind: Kind, case: &Case, answer: &Answer, mut seen: Vec<Seen>
                 assert_eq!(seen.uri.to_string(), case.target, "{context}");
             }
             let text = |name| seen.header(name).unwrap_or_default();
-            assert_eq!(text("x-apikey-id"), id.unwrap_or_default(), "{context}");
+            for (name, value) in case.identity(*id) {
+                assert_eq!(text(name), value, "{name} {context}");
+            }
             assert_eq!(text("x-auth-would-deny"), would_deny.unwrap_or_default(), "{context}");
             let forged = seen.headers.iter().find(|(_, value)| *value == "forged");
             assert_eq!(forged, None, "{context}");
             for credential in ["authorization", "x-api-key"] {
                 assert_eq!(seen.header(credential), None, "{context}");
             }
-            if tells_limits(kind) {
-                assert_eq!(told, left(remaining), "{context}");
+            let remaining = if tells_limits(kind) { *remaining } else { None };
+            assert_eq!(told, left(&remaining), "{context}");
+            for field in LIMIT_FIELDS {
+                assert_eq!(answer.header(field).is_some(), remaining.is_some(), "{field} {context}");
             }
         }
         Outcome::Refused { status, code, retry, remaining } => {
