@@ -76,9 +76,9 @@ pub enum Error {
 /// When it cannot start, or not note how far it is.
 pub async fn run(options: Options, stop: &CancellationToken) -> Result<(), Error> {
     let (file, state) = StateFile::open(options.state)?;
-    let reader = Reader::new(options.file, state.as_ref())?;
-    let pending = state.and_then(|state| state.pending);
     let now = since_boot();
+    let reader = Reader::new(options.file, state.as_ref(), now)?;
+    let pending = state.and_then(|state| state.pending);
     let mut shipper = Shipper {
         reader,
         file,
@@ -114,8 +114,8 @@ struct Shipper {
 
 impl Shipper {
     async fn step(&mut self) -> Result<(), Error> {
-        self.reader.read();
         let now = since_boot();
+        self.reader.read(now);
         if self.pending.is_none() && now >= self.due {
             self.due = now + self.interval;
             self.make_batch()?;
@@ -173,7 +173,7 @@ impl Shipper {
         let last = async {
             // What waits to be sent, and then what has been written to the log since.
             for _ in 0..2 {
-                self.reader.read();
+                self.reader.read(since_boot());
                 if self.pending.is_none() {
                     self.make_batch()?;
                 }
@@ -184,7 +184,7 @@ impl Shipper {
         // Whoever has told the process to go does not wait for ever.
         timeout(GOODBYE, last).await.unwrap_or(Ok(()))?;
         if self.pending.is_none() {
-            info!("everything is reported");
+            info!("what was read is reported");
         } else {
             warn!("the last batch is not reported; it is when the shipper is back");
         }

@@ -16,6 +16,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body;
+use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
@@ -167,12 +168,7 @@ impl ReportPort {
         }
     }
 
-    fn count_lines(
-        &self,
-        lines: &[report::Line],
-        now: jiff::Timestamp,
-        since_boot: Duration,
-    ) -> Result<Counted, Refusal> {
+    fn count_lines(&self, lines: &[report::Line], now: Timestamp, since_boot: Duration) -> Result<Counted, Refusal> {
         let counted = self.reports.count(lines, now, since_boot).ok_or(Refusal::Unavailable)?;
         let metrics = self.metrics.reports();
         metrics.batch(Batch::Counted);

@@ -6,6 +6,8 @@ use super::*;
 use crate::core::report::{Line, MOST_LINES};
 use crate::core::usage::Bytes;
 
+const NOW: Duration = Duration::from_secs(100);
+
 /// A directory that is gone when dropped.
 struct Directory(PathBuf);
 
@@ -42,7 +44,11 @@ fn append(log: &Path, text: &str) {
 
 /// Keys and what came in with each.
 fn take(reader: &mut Reader) -> Vec<(String, u64)> {
-    reader.read();
+    take_at(reader, NOW)
+}
+
+fn take_at(reader: &mut Reader, now: Duration) -> Vec<(String, u64)> {
+    reader.read(now);
     let lines = reader.sums().take().into_iter();
     lines.map(|Line { key, bytes: Bytes { inward, .. }, .. }| (key, inward)).collect()
 }
@@ -58,7 +64,7 @@ fn state(reader: &Reader) -> State {
 #[test]
 fn a_line_counts_when_it_is_whole_and_none_of_another_format_does() {
     let directory = Directory::new("whole");
-    let mut reader = Reader::new(directory.log(), None).unwrap();
+    let mut reader = Reader::new(directory.log(), None, NOW).unwrap();
     assert_eq!(take(&mut reader), []);
     let line = lines(&["a"]);
     append(&directory.log(), &format!("{}127.0.0.1 - -\n\n{}", lines(&["b", "a", "b", ""]), &line[..20]));
@@ -73,12 +79,12 @@ fn a_line_counts_when_it_is_whole_and_none_of_another_format_does() {
 fn what_was_moved_away_while_nobody_read_it_is_found_again() {
     let directory = Directory::new("moved");
     append(&directory.log(), &lines(&["a"]));
-    let mut reader = Reader::new(directory.log(), None).unwrap();
+    let mut reader = Reader::new(directory.log(), None, NOW).unwrap();
     assert_eq!(take(&mut reader), [one("a", 1)]);
     append(&directory.log(), &lines(&["b"]));
     fs::rename(directory.log(), directory.0.join("keyturn.log.1")).unwrap();
     append(&directory.log(), &lines(&["c"]));
-    let mut next = Reader::new(directory.log(), Some(&state(&reader))).unwrap();
+    let mut next = Reader::new(directory.log(), Some(&state(&reader)), NOW).unwrap();
     // The one that was moved may still grow, so that the other one has to wait.
     assert_eq!(take(&mut next), [one("b", 1)]);
 }
@@ -87,13 +93,13 @@ fn what_was_moved_away_while_nobody_read_it_is_found_again() {
 fn another_file_with_the_number_of_one_that_is_gone_is_read_from_its_beginning() {
     let directory = Directory::new("number");
     append(&directory.log(), &lines(&["a", "b"]));
-    let mut reader = Reader::new(directory.log(), None).unwrap();
+    let mut reader = Reader::new(directory.log(), None, NOW).unwrap();
     assert_eq!(take(&mut reader), [one("a", 1), one("b", 1)]);
     let noted = state(&reader);
     // Longer than what was read, and in the same place.
     fs::write(directory.log(), lines(&["c", "d", "e"])).unwrap();
     assert_eq!(take(&mut reader), [one("c", 1), one("d", 1), one("e", 1)]);
-    let mut next = Reader::new(directory.log(), Some(&noted)).unwrap();
+    let mut next = Reader::new(directory.log(), Some(&noted), NOW).unwrap();
     assert_eq!(take(&mut next), [one("c", 1), one("d", 1), one("e", 1)]);
     fs::write(directory.log(), "").unwrap();
     assert_eq!(take(&mut next), []);
@@ -105,9 +111,9 @@ fn what_does_not_fit_into_a_batch_stays_in_the_log() {
     let keys: Vec<String> = (0..=MOST_LINES).map(|number| format!("key_{number:05}")).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     append(&directory.log(), &lines(&keys));
-    let mut reader = Reader::new(directory.log(), None).unwrap();
+    let mut reader = Reader::new(directory.log(), None, NOW).unwrap();
     assert_eq!(take(&mut reader).len(), MOST_LINES);
-    let mut next = Reader::new(directory.log(), Some(&state(&reader))).unwrap();
+    let mut next = Reader::new(directory.log(), Some(&state(&reader)), NOW).unwrap();
     for reader in [&mut reader, &mut next] {
         assert_eq!(take(reader), [one(&format!("key_{MOST_LINES:05}"), 1)]);
     }
@@ -117,10 +123,37 @@ fn what_does_not_fit_into_a_batch_stays_in_the_log() {
 fn a_log_that_is_gone_is_followed_by_the_one_that_is_there() {
     let directory = Directory::new("gone");
     append(&directory.log(), &lines(&["a"]));
-    let reader = Reader::new(directory.log(), None).unwrap();
+    let reader = Reader::new(directory.log(), None, NOW).unwrap();
     let noted = state(&reader);
     let other = Directory::new("gone-other");
     append(&other.log(), &lines(&["b"]));
-    let mut next = Reader::new(other.log(), Some(&noted)).unwrap();
+    let mut next = Reader::new(other.log(), Some(&noted), NOW).unwrap();
     assert_eq!(take(&mut next), [one("b", 1)]);
+}
+
+#[test]
+fn files_that_were_moved_away_are_read_in_their_order_and_once() {
+    let directory = Directory::new("order");
+    let moved = |suffix: &str| directory.0.join(format!("keyturn.log{suffix}"));
+    append(&directory.log(), &lines(&["a"]));
+    let mut reader = Reader::new(directory.log(), None, NOW).unwrap();
+    assert_eq!(take(&mut reader), [one("a", 1)]);
+    for (suffix, key, minutes) in [(".3", "b", 3), (".2", "c", 2), (".1", "d", 1)] {
+        fs::rename(directory.log(), moved(suffix)).unwrap();
+        append(&moved(suffix), &lines(&[key]));
+        let modified = std::time::UNIX_EPOCH + Duration::from_mins(1_000_000 - minutes);
+        fs::File::options().write(true).open(moved(suffix)).unwrap().set_modified(modified).unwrap();
+        append(&directory.log(), &lines(&["e"]));
+    }
+    append(&moved(".1.gz"), &lines(&["f"]));
+    assert_eq!(take(&mut reader), [one("b", 1)]);
+    let mut now = NOW;
+    let mut found = Vec::new();
+    for _ in 0..10 {
+        now += Duration::from_secs(3);
+        found.extend(take_at(&mut reader, now));
+        // Somebody changes one that was read long ago.
+        append(&moved(".3"), &lines(&["g"]));
+    }
+    assert_eq!(found, [one("c", 1), one("e", 1), one("d", 1), one("e", 1), one("e", 1)]);
 }

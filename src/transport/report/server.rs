@@ -22,8 +22,9 @@ use crate::telemetry::chain;
 use crate::tls::ServerTls;
 use crate::transport::server::Drain;
 
-/// Connections at the same time: shippers are few, and each may send a megabyte.
-const MOST_CONNECTIONS: usize = 64;
+/// Connections at the same time: shippers are few and come for a moment. What is read of others, who have not proven who
+/// they are, is a head.
+const MOST_CONNECTIONS: usize = 256;
 
 /// Request line and headers together, in bytes.
 const MAX_HEADER_SIZE: usize = 16 * 1024;
