@@ -30,6 +30,7 @@ pub mod store;
 pub mod used;
 
 mod account;
+mod common;
 mod credentials;
 mod holders;
 mod ids;

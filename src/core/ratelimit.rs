@@ -15,7 +15,7 @@ use jiff::Timestamp;
 const MAX_WINDOW: u64 = 720 * 3_600 * 1_000;
 
 /// How much one window admits.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Rule {
     limit: u32,
     /// In milliseconds, 1 to [`MAX_WINDOW`].

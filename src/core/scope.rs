@@ -56,7 +56,7 @@ pub const fn is_scope_byte(byte: u8) -> bool {
 
 /// The scopes that a key holds: sorted, each once, those with a `*` apart, so that the usual demand is one
 /// binary search.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct ScopeSet {
     exact: Box<[Scope]>,
     globs: Box<[Scope]>,

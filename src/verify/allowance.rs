@@ -12,14 +12,14 @@ use crate::core::policy::{RateLimit, Tier};
 use crate::core::ratelimit::Rule;
 
 /// The rate limits, quotas and credits that one set of counters is kept for.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Allowance {
     pub(super) limits: Box<[Limit]>,
     pub(super) budgets: Box<[Budget]>,
 }
 
 /// A rate limit.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Limit {
     pub(super) origin: Origin,
     pub(super) name: Arc<str>,
@@ -29,7 +29,7 @@ pub(super) struct Limit {
 }
 
 /// Whose limit it is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) enum Origin {
     Key,
     Tier,

@@ -15,11 +15,11 @@ use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 use jiff::Timestamp;
 
+use super::common::Common;
 use super::counters::Counters;
 use super::entry::{Entry, Shared};
 use super::holders::Holders;
 use super::ids::Ids;
-use super::owners::OwnerAccounts;
 use super::terms::{Ask, Terms};
 use super::used::Used;
 use crate::core::acceptance::Rejection;
@@ -125,9 +125,7 @@ struct Book {
     /// How many imported keys an API has.
     imported: HashMap<ObjectName, usize, RandomState>,
     terms: HashMap<Arc<Ask>, Arc<Terms>, RandomState>,
-    owners: OwnerAccounts,
-    /// Names that many keys have in common.
-    names: HashSet<Arc<str>, RandomState>,
+    common: Common,
 }
 
 impl Index {
@@ -258,8 +256,8 @@ impl Index {
         let keys = Arc::clone(&self.known.load().keys);
         book.ask_anew(&keys);
         book.judge_anew(&keys);
-        let Book { owners, policies, .. } = &mut *book;
-        owners.forget_gone(&policies.owners);
+        let Book { common, policies, .. } = &mut *book;
+        common.forget_gone(&policies.owners);
     }
 
     /// As [`Index::change_policies`], for a change that often turns out to be none; it answers whether it was one.
@@ -298,7 +296,7 @@ impl Book {
     fn enter(&mut self, record: KeyRecord, before: Option<&Entry>) -> Arc<Entry> {
         let terms = record.key.as_ref().ok().map(|key| self.terms_of(Ask::new(key, &self.policies)));
         let shared = Shared {
-            namespace: self.intern(&record.name.namespace),
+            namespace: self.common.name(&record.name.namespace),
             counters: counters(terms.as_deref(), before),
             terms,
         };
@@ -316,8 +314,8 @@ impl Book {
         if self.terms.len() == self.terms.capacity() {
             self.forget_unused();
         }
-        let ask = Arc::new(ask.with_names(|name| self.intern(name)));
-        let terms = Arc::new(Terms::new(Arc::clone(&ask), &self.policies, &mut self.owners));
+        let ask = Arc::new(ask.with(&mut self.common));
+        let terms = Arc::new(Terms::new(Arc::clone(&ask), &self.policies, &mut self.common));
         self.terms.insert(ask, Arc::clone(&terms));
         terms
     }
@@ -348,7 +346,7 @@ impl Book {
         self.forget_unused();
         let mut changed: HashMap<_, _, RandomState> = HashMap::default();
         for terms in self.terms.values_mut() {
-            if let Some(anew) = terms.anew(&self.policies, &mut self.owners) {
+            if let Some(anew) = terms.anew(&self.policies, &mut self.common) {
                 let before = std::mem::replace(terms, Arc::new(anew));
                 changed.insert(Arc::as_ptr(&before), Arc::clone(terms));
             }
@@ -365,17 +363,9 @@ impl Book {
         Arc::new(self.imported.keys().cloned().collect())
     }
 
-    fn intern(&mut self, text: &Arc<str>) -> Arc<str> {
-        if let Some(known) = self.names.get(text) {
-            return Arc::clone(known);
-        }
-        self.names.insert(Arc::clone(text));
-        Arc::clone(text)
-    }
-
     fn forget_unused(&mut self) {
         self.terms.retain(|_, terms| Arc::strong_count(terms) > 1);
-        self.names.retain(|name| Arc::strong_count(name) > 1);
+        self.common.forget_unused();
     }
 
     /// Notes for which APIs strings of any form have to be looked up; answers whether these are others now.

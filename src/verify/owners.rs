@@ -21,6 +21,11 @@ pub(super) struct OwnerAccount {
 }
 
 impl OwnerAccount {
+    fn new(owner: &Owner, allowance: &Arc<Allowance>) -> Self {
+        let account = Mutex::new(Account::new(Arc::clone(allowance)));
+        Self { object: owner.object.clone(), uid: Arc::clone(&owner.uid), account }
+    }
+
     /// Nobody else reads or changes it meanwhile. Whoever holds counters of a key as well has opened those before.
     pub(super) fn open(&self) -> MutexGuard<'_, Account> {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
@@ -55,29 +60,19 @@ impl PartialEq for OwnerShare {
 
 /// The accounts of all owners that keys share something of, by the ApiKeyOwner's uid.
 #[derive(Debug, Default)]
-pub(super) struct OwnerAccounts(HashMap<Arc<str>, Known, RandomState>);
-
-#[derive(Debug)]
-struct Known {
-    account: Arc<OwnerAccount>,
-    /// What it is at the moment: one instance for all keys, so that the account sees at a glance that nothing has changed.
-    allowance: Arc<Allowance>,
-}
+pub(super) struct OwnerAccounts(HashMap<Arc<str>, Arc<OwnerAccount>, RandomState>);
 
 impl OwnerAccounts {
-    /// What a key shares of its owner; `None` if there is nothing to be shared.
-    pub(super) fn share(&mut self, own: &Own<'_>, owner: &Owner) -> Option<OwnerShare> {
-        let allowance = Allowance::of_owner(owner);
+    /// What a key shares of its owner, who has that allowance; `None` if there is nothing to be shared.
+    pub(super) fn share(&mut self, own: &Own<'_>, owner: &Owner, allowance: Arc<Allowance>) -> Option<OwnerShare> {
         if allowance.is_empty() {
             return None;
         }
-        let known = self.0.entry(Arc::clone(&owner.uid)).or_insert_with(|| Known::new(owner, &allowance));
-        if *known.allowance != allowance {
-            known.allowance = Arc::new(allowance);
-        }
+        let account =
+            self.0.entry(Arc::clone(&owner.uid)).or_insert_with(|| Arc::new(OwnerAccount::new(owner, &allowance)));
         Some(OwnerShare {
-            account: Arc::clone(&known.account),
-            allowance: Arc::clone(&known.allowance),
+            account: Arc::clone(account),
+            allowance,
             usage: owner.usage.clone(),
             shadow: Shadow::of(own, owner),
         })
@@ -85,15 +80,6 @@ impl OwnerAccounts {
 
     /// Forgets the accounts of ApiKeyOwners that are gone.
     pub(super) fn forget_gone(&mut self, owners: &OwnerDirectory) {
-        self.0.retain(|uid, known| owners.knows(&known.account.object, uid));
-    }
-}
-
-impl Known {
-    fn new(owner: &Owner, allowance: &Allowance) -> Self {
-        let allowance = Arc::new(allowance.clone());
-        let account = Mutex::new(Account::new(Arc::clone(&allowance)));
-        let account = OwnerAccount { object: owner.object.clone(), uid: Arc::clone(&owner.uid), account };
-        Self { account: Arc::new(account), allowance }
+        self.0.retain(|uid, account| owners.knows(&account.object, uid));
     }
 }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::allowance::{Allowance, Own};
-use super::owners::{OwnerAccounts, OwnerShare};
+use super::common::Common;
+use super::owners::OwnerShare;
 use crate::core::acceptance::{self, Claim, Entitlement, Rejection};
 use crate::core::budget::{Credits, Quota};
 use crate::core::policy::{Key, ObjectName, Policies, RateLimit, Tier};
@@ -49,10 +50,9 @@ impl Ask {
         Self { owner, ..ask }
     }
 
-    /// The same with one instance of the API's name, which every request is compared with.
-    pub(super) fn with_names(self, mut intern: impl FnMut(&Arc<str>) -> Arc<str>) -> Self {
-        let api = ObjectName { namespace: intern(&self.api.namespace), name: intern(&self.api.name) };
-        Self { api, ..self }
+    /// The same with the common instance of the API's name, which every request is compared with.
+    pub(super) fn with(self, common: &mut Common) -> Self {
+        Self { api: common.object(&self.api), ..self }
     }
 
     /// Whether it makes a difference that the key says it was issued to that owner. It makes none, as a rule, and
@@ -73,7 +73,7 @@ impl Ask {
 #[derive(Debug, PartialEq)]
 pub(super) struct Granted {
     pub(super) tier: Option<Arc<Tier>>,
-    pub(super) scopes: ScopeSet,
+    pub(super) scopes: Arc<ScopeSet>,
     pub(super) resources: Box<[Access]>,
     pub(super) allowance: Arc<Allowance>,
     /// What it shares with the other keys of its owner.
@@ -92,19 +92,13 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    pub(super) fn new(ask: Arc<Ask>, policies: &Policies, owners: &mut OwnerAccounts) -> Self {
-        Self { judged: judge(&ask, policies, owners), ask }
+    pub(super) fn new(ask: Arc<Ask>, policies: &Policies, common: &mut Common) -> Self {
+        Self { judged: judge(&ask, policies, common), ask }
     }
 
     /// The judgement by other policies, if it differs.
-    pub(super) fn anew(&self, policies: &Policies, owners: &mut OwnerAccounts) -> Option<Self> {
-        let mut judged = judge(&self.ask, policies, owners);
-        if let (Ok(new), Ok(old)) = (&mut judged, &self.judged)
-            && new.allowance == old.allowance
-        {
-            // The same instance lets counters see at a glance that nothing has changed.
-            new.allowance = Arc::clone(&old.allowance);
-        }
+    pub(super) fn anew(&self, policies: &Policies, common: &mut Common) -> Option<Self> {
+        let judged = judge(&self.ask, policies, common);
         (judged != self.judged).then(|| Self { ask: Arc::clone(&self.ask), judged })
     }
 
@@ -114,7 +108,7 @@ impl Terms {
     }
 }
 
-fn judge(ask: &Ask, policies: &Policies, owners: &mut OwnerAccounts) -> Judged {
+fn judge(ask: &Ask, policies: &Policies, common: &mut Common) -> Judged {
     let claim = Claim {
         api: &ask.api,
         tier: ask.tier.as_ref(),
@@ -130,8 +124,13 @@ fn judge(ask: &Ask, policies: &Policies, owners: &mut OwnerAccounts) -> Judged {
         credits: ask.credits,
         is_at_home: ask.stranger.is_none(),
     };
-    let allowance = Arc::new(Allowance::of_key(&own, owner.as_deref(), tier.as_deref()));
-    let owner = owner.and_then(|owner| owners.share(&own, &owner));
+    let allowance = Allowance::of_key(&own, owner.as_deref(), tier.as_deref());
+    let allowance = common.allowances.instance(Arc::new(allowance));
+    let owner = owner.and_then(|owner| {
+        let allowance = common.allowances.instance(Arc::new(Allowance::of_owner(&owner)));
+        common.owners.share(&own, &owner, allowance)
+    });
+    let scopes = common.scopes.instance(Arc::new(scopes));
     let scopes_text = if api.identify_scopes { scopes_text(&scopes) } else { Box::default() };
     let resources = ask.resources.as_slice().into();
     Ok(Granted { tier, scopes, resources, allowance, owner, scopes_text })
