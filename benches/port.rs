@@ -105,9 +105,9 @@ impl Server {
             let engine = if outside.store.is_some() { engine.with_limits_elsewhere() } else { engine };
             let port = AuthPort::new(Arc::new(Metrics::new()), Arc::new(OnceLock::from(engine)), outside);
             let port = Arc::new(port);
-            let answer = move |parts| {
+            let answer = move |call| {
                 let port = Arc::clone(&port);
-                async move { port.answer(&parts).await }
+                async move { port.answer(call).await }
             };
             serve(listener, answer, Drain::default(), Admission::default())
         })

@@ -7,6 +7,7 @@
 
 mod accept;
 mod answer;
+mod body;
 mod dialect;
 mod fields;
 pub mod grpc;
@@ -17,10 +18,11 @@ pub mod report;
 pub mod server;
 mod target;
 
+use std::error::Error;
 use std::sync::{Arc, OnceLock};
 
-use http::Response;
-use http::request::Parts;
+use http::{Request, Response};
+use hyper::body::Body;
 
 use crate::clock;
 use crate::metrics::Metrics;
@@ -44,11 +46,17 @@ impl AuthPort {
         Self { metrics, engine, outside }
     }
 
-    /// Answers a call by its head, and counts it.
-    pub async fn answer(&self, parts: &Parts) -> Response<String> {
+    /// Answers a call, and counts it. Its body is read only where it matters.
+    pub async fn answer<B>(&self, call: Request<B>) -> Response<String>
+    where
+        B: Body + Send,
+        B::Data: Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (parts, body) = call.into_parts();
         let began = Instant::now();
         let judge = Judge { engine: self.engine.get(), outside: &self.outside };
-        let Answer { response, judged } = answer(judge, parts, began, Instant::now).await;
+        let Answer { response, judged } = answer(judge, &parts, body::read(body), began, Instant::now).await;
         if let Some(judged) = judged {
             self.count(judged, began);
         }

@@ -157,9 +157,9 @@ impl Verifier {
             sleep(self.drain_delay).await;
             self.drain.stop.cancel();
         };
-        let answer = move |parts| {
+        let answer = move |call| {
             let port = Arc::clone(&port);
-            async move { port.answer(&parts).await }
+            async move { port.answer(call).await }
         };
         let serving = server::serve(self.listener, answer, self.drain.clone(), self.admission);
         tokio::select! {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use matchit::{InsertError, Router};
 
 use super::query::Query;
-use super::resource::RouteResource;
+use super::resource::{RouteResource, ValueSource};
 use super::verdict::Code;
 
 /// Parameters of one path that the router can tell apart; it panics beyond.
@@ -46,6 +46,13 @@ pub struct RouteCharge {
 }
 
 impl Route {
+    /// Whether the resource that requests are for may stand in their bodies.
+    #[must_use]
+    pub fn reads_body(&self) -> bool {
+        let mut from = self.resource.iter().flat_map(|resource| &resource.from);
+        from.any(|source| matches!(source, ValueSource::Body(_)))
+    }
+
     /// The place of a parameter among those of the path, counted from 0.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<usize> {
@@ -88,6 +95,7 @@ pub struct Routes {
     by_name: HashMap<Arc<str>, usize>,
     /// What stands at each path: the routes' places in `all`.
     by_path: Router<Vec<usize>>,
+    reads_bodies: bool,
 }
 
 impl Routes {
@@ -96,7 +104,8 @@ impl Routes {
     /// # Errors
     /// The first route that is malformed or takes requests that another one takes already.
     pub fn build(routes: Vec<Route>) -> Result<Self, RouteError> {
-        let mut built = Self { all: routes.into_iter().map(Arc::new).collect(), ..Self::default() };
+        let reads_bodies = routes.iter().any(Route::reads_body);
+        let mut built = Self { all: routes.into_iter().map(Arc::new).collect(), reads_bodies, ..Self::default() };
         let mut paths = Paths::default();
         for (at, route) in built.all.iter().enumerate() {
             if built.by_name.insert(Arc::clone(&route.name), at).is_some() {
@@ -106,6 +115,12 @@ impl Routes {
         }
         built.by_path = paths.compile(&built.all)?;
         Ok(built)
+    }
+
+    /// Whether some route reads bodies.
+    #[must_use]
+    pub fn reads_bodies(&self) -> bool {
+        self.reads_bodies
     }
 
     /// Whether the API has no routes at all.

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use hyper::body::Bytes;
 use jiff::Timestamp;
 use tracing::info;
 
 use super::dialect::{Call, Carries, Dialect};
 use super::judge::Outside;
 use super::target::{Policy, Target};
-use super::{fields, problem};
+use super::{body, fields, problem};
 use crate::clock;
 use crate::core::denials::Told;
 use crate::core::policy::Api;
@@ -78,13 +79,20 @@ pub(super) struct Judge<'a> {
     pub(super) outside: &'a Outside,
 }
 
-/// Answers a call by its head. `clock` is asked again when something was waited for.
-pub(super) async fn answer(by: Judge<'_>, parts: &Parts, began: Instant, clock: impl Fn() -> Instant + Sync) -> Answer {
+/// Answers a call by its head, and by its body where a resource may stand in that. `clock` is asked again when something
+/// was waited for.
+pub(super) async fn answer(
+    by: Judge<'_>,
+    parts: &Parts,
+    body: impl Future<Output = Result<Bytes, &'static str>>,
+    began: Instant,
+    clock: impl Fn() -> Instant + Sync,
+) -> Answer {
     match parts.uri.path_and_query().and_then(|target| Target::parse(target.as_str())) {
         Some(Target::Judge(policy)) => match Dialect::find(policy.dialect) {
             Some(dialect) => {
                 let call = Call { method: &parts.method, rest: policy.rest, headers: &parts.headers };
-                judge(by, dialect, &policy, call, began, clock).await
+                judge(by, dialect, &policy, call, body, began, clock).await
             }
             None => nothing_there(StatusCode::NOT_FOUND),
         },
@@ -115,6 +123,7 @@ async fn judge(
     dialect: &Dialect,
     policy: &Policy<'_>,
     call: Call<'_>,
+    body: impl Future<Output = Result<Bytes, &'static str>>,
     began: Instant,
     clock: impl Fn() -> Instant + Sync,
 ) -> Answer {
@@ -124,14 +133,19 @@ async fn judge(
         let judged = Judged { api: ApiLabel::default(), code: denial.code.as_str(), would_deny: None };
         return Answer { response, judged: Some(judged) };
     };
-    let request = Request {
+    let mut request = Request {
         namespace: policy.namespace,
         api: policy.api,
         route: policy.route,
         original: dialect.read(call),
-        body: Err("the proxy does not send bodies"),
+        body: Err("nobody has asked for the body"),
         headers: call.headers,
     };
+    let read;
+    if engine.reads_body(&request) {
+        read = if body::is_cut_off(call.headers) { Err(body::CUT_OFF) } else { body.await };
+        request.body = read.as_deref().map_err(|cause| *cause);
+    }
     let verdict = by.outside.judge(engine, &request, began, &clock).await;
     let judged = Some(Judged::from(&verdict));
     let Verdict { denial, would_deny, identity, limit, api, route } = verdict;

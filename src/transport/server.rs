@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::Either;
-use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -50,11 +49,10 @@ pub struct Drain {
     pub stop: CancellationToken,
 }
 
-/// Serves whom `admission` admits until stopped and drained. `answer` judges by the head of a request; bodies are not
-/// read.
+/// Serves whom `admission` admits until stopped and drained. `answer` reads of a body what it needs.
 pub async fn serve<A, F>(listener: TcpListener, answer: A, drain: Drain, admission: Admission)
 where
-    A: Fn(Parts) -> F + Send + Sync + 'static,
+    A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<String>> + Send + 'static,
 {
     let server =
@@ -74,7 +72,7 @@ struct Server<A> {
 
 impl<A, F> Server<A>
 where
-    A: Fn(Parts) -> F + Send + Sync + 'static,
+    A: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<String>> + Send + 'static,
 {
     /// Answers on a connection, unless there are too many. Closed at once, the caller may try its luck elsewhere.
@@ -90,9 +88,8 @@ where
         let may_ask = admission.may_ask(peer);
         let service = service_fn(move |request: Request<Incoming>| {
             turn.asked();
-            let (parts, _) = request.into_parts();
             let answering = if may_ask {
-                Either::Left(answer(parts))
+                Either::Left(answer(request))
             } else {
                 admission.turn_away(TurnedAway::Peer);
                 Either::Right(ready(forbidden()))
@@ -157,7 +154,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (address, drain) = (listener.local_addr().unwrap(), Drain::default());
         let admission = Admission::new(AddressSet::parse(peers).unwrap(), max_connections, Connections::default());
-        let answer = |parts: Parts| ready(Response::new(parts.uri.path().to_owned()));
+        let answer = |call: Request<Incoming>| ready(Response::new(call.uri().path().to_owned()));
         let server = tokio::spawn(serve(listener, answer, drain.clone(), admission));
         (address, drain, server)
     }

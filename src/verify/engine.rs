@@ -172,6 +172,17 @@ impl Engine {
         self.index.view().host(host).cloned()
     }
 
+    /// Whether the resource that a request is for may stand in its body, which is not looked at.
+    #[must_use]
+    pub fn reads_body<H: ?Sized>(&self, request: &Request<'_, H>) -> bool {
+        let view = self.index.view();
+        let Some(Some(api)) = view.api(request.namespace, request.api) else { return false };
+        let Ok(original) = request.original.as_ref() else { return false };
+        // Most APIs have no such route, and need not be asked for the one that matches.
+        api.routes.reads_bodies()
+            && matches!(matched(api, request.route, original), Ok(Matched::Route(route)) if route.reads_body())
+    }
+
     /// Judges a request at `now`; `monotonic` is the reading of the clock that the gate is kept by.
     #[must_use]
     pub fn verify<H>(&self, request: &Request<'_, H>, now: Timestamp, monotonic: Duration) -> Judgement

@@ -252,3 +252,27 @@ async fn without_an_api_named_by_envoy_the_host_decides_if_it_may() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn the_route_names_the_api_as_envoy_gateway_describes_it() {
+    let described = |text: String| {
+        let text = replaced(
+            &text,
+            "check_settings: {context_extensions: {api: speech/transcripts}}",
+            "check_settings: {context_extensions: {}}",
+        );
+        let text = replaced(
+            &text,
+            "transport_api_version: V3",
+            "transport_api_version: V3\n                      route_metadata_context_namespaces: [envoy-gateway]",
+        );
+        let resource = "{kind: HTTPRoute, name: a, namespace: speech, annotations: {keyturn-api: speech/transcripts}}";
+        let metadata = format!("metadata: {{filter_metadata: {{envoy-gateway: {{resources: [{resource}]}}}}}}");
+        replaced(&text, "{match: {prefix: /}, route:", &format!("{{match: {{prefix: /}}, {metadata}, route:"))
+    };
+    let verifier = Verifier::start().await;
+    let site = Site::start_with(verifier.address(), described).await;
+    let key = string("ci");
+    assert_refused(&site, &site.get("/v1/admin", &[("x-api-key", key.expose())]).await, 403, "INSUFFICIENT_SCOPE");
+    assert_eq!(site.get("/v1/models", &[("x-api-key", key.expose())]).await.status, 200);
+}

@@ -2,7 +2,9 @@
 
 mod dialects;
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::ready;
 use std::num::NonZeroU32;
 
 use futures::FutureExt as _;
@@ -14,9 +16,11 @@ use crate::core::address::AddressSet;
 use crate::core::digest::Pepper;
 use crate::core::fixtures;
 use crate::core::key::{Environment, KeyFormat, PlainKey};
+use crate::core::pointer::Pointer;
 use crate::core::policy::{Api, Credential, Key, Mode, ObjectName, RateLimit, Unmatched};
 use crate::core::query::Query;
 use crate::core::ratelimit::Cells;
+use crate::core::resource::{Kind, RouteResource, ValueSource};
 use crate::core::rotation::VersionState;
 use crate::core::route::{Route, Routes};
 use crate::core::scope::Scope;
@@ -170,7 +174,7 @@ impl Asked {
 /// Answers without waiting for anything.
 fn answer_at(at: Instant, engine: Option<&Engine>, parts: &Parts) -> Answer {
     let outside = Outside::default();
-    answer(Judge { engine, outside: &outside }, parts, at, || at).now_or_never().unwrap()
+    answer(Judge { engine, outside: &outside }, parts, ready(Err("no body")), at, || at).now_or_never().unwrap()
 }
 
 /// Status, header lines and body, as they would be read.
@@ -286,6 +290,36 @@ fn a_public_route_has_no_identity_and_needs_none() {
 }
 
 #[test]
+fn a_body_is_read_where_the_routes_resource_stands_in_one_and_only_there() {
+    let mut api = api();
+    let from = [ValueSource::Body(Pointer::parse("/model").unwrap())];
+    let resource = RouteResource { kind: Arc::new(Kind::new("model", None)), from: from.into() };
+    let infer = Route { resource: Some(resource), ..fixtures::route("infer", "/v1/infer") };
+    let plain = fixtures::route("plain", "/v1/plain");
+    api.routes = Routes::build(vec![infer, plain]).unwrap();
+    let engine = engine_of(api);
+    let outside = Outside::default();
+    let judge = Judge { engine: Some(&engine), outside: &outside };
+    for (uri, partial, body, expected) in [
+        ("/v1/infer", "false", Err("no body"), (Some("MODEL_NOT_FOUND"), true)),
+        ("/v1/infer", "false", Ok("model=gpt"), (Some("MODEL_NOT_FOUND"), true)),
+        ("/v1/infer", "true", Ok("{}"), (Some("MODEL_NOT_FOUND"), false)),
+        ("/v1/infer", "false", Ok(r#"{"model":"gpt"}"#), (None, true)),
+        ("/v1/plain", "false", Ok("{}"), (None, false)),
+    ] {
+        let request = nginx(AUTH).with_key().with("x-original-uri", uri).with("x-envoy-auth-partial-body", partial);
+        let was_read = Cell::new(false);
+        let read = async {
+            was_read.set(true);
+            body.map(|body: &str| Bytes::from_static(body.as_bytes()))
+        };
+        let Answer { response, .. } = answer(judge, &request.request(), read, AT, || AT).now_or_never().unwrap();
+        let code = response.headers().get("x-auth-code").map(|code| code.to_str().unwrap());
+        assert_eq!((code, was_read.get()), expected, "{uri} {body:?}");
+    }
+}
+
+#[test]
 fn nothing_is_judged_before_there_is_an_engine() {
     let (text, judged) = nginx(AUTH).with_key().of(None);
     assert_eq!(text, format!("{}\nretry-after: 5", refusal(503, Code::Unavailable)));
@@ -307,7 +341,7 @@ impl<F: Fn() + Send + Sync> LimitStore for Meanwhile<F> {
     fn charge(&self, request: StoreRequest) -> BoxFuture<'_, Result<StoreAnswer, StoreError>> {
         (self.0)();
         let cells = request.charges.iter().map(|_| Cells::default()).collect();
-        Box::pin(std::future::ready(Ok(StoreAnswer { admitted: true, at: AT.now, cells })))
+        Box::pin(ready(Ok(StoreAnswer { admitted: true, at: AT.now, cells })))
     }
 }
 
@@ -330,7 +364,8 @@ fn what_becomes_known_while_a_store_answers_counts() {
         let outside = Outside { store: Some(Store { limits, on_error: OnStoreError::Deny }), ..Outside::default() };
         let request = nginx(AUTH).with_key().request();
         let judge = Judge { engine: Some(&engine), outside: &outside };
-        let Answer { judged, .. } = answer(judge, &request, AT, || answered).now_or_never().unwrap();
+        let Answer { judged, .. } =
+            answer(judge, &request, ready(Err("no body")), AT, || answered).now_or_never().unwrap();
         assert_eq!(judged, Some(judged_as(expected, None)));
     }
 }

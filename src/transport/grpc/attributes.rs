@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::wire::{AttributeContext, HeaderValue, HttpRequest, Pair, Value};
+use crate::transport::body::{CUT_OFF, is_cut_off};
 use crate::verify::request::{ClientAddress, Headers, MAX_BODY, Original};
 
 /// The namespace of Envoy Gateway among a route's metadata.
@@ -12,9 +13,6 @@ const ENVOY_GATEWAY: &str = "envoy-gateway";
 /// Gateway passes on those of its own prefix only, without it.
 const API_ANNOTATION: &str = "keyturn-api";
 const ROUTE_ANNOTATION: &str = "keyturn-route";
-
-/// Tells that Envoy has sent the beginning of a body only.
-const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 
 /// What the proxy's configuration says of how to judge.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -115,8 +113,8 @@ pub(super) fn original(attributes: &AttributeContext) -> Result<Original<'_>, &'
 /// A sentence for the log when there is one and the proxy does not send all of it, or more than is read.
 pub(super) fn body(http: &HttpRequest) -> Result<&[u8], &'static str> {
     let headers = ClientHeaders::from(http);
-    if headers.values(PARTIAL_BODY).any(|value| value != b"false") {
-        return Err("the proxy sends a part of the body only; raise max_request_bytes");
+    if is_cut_off(&headers) {
+        return Err(CUT_OFF);
     }
     let body = if http.raw_body.is_empty() { &http.body } else { &http.raw_body };
     if body.len() > MAX_BODY {
@@ -247,7 +245,8 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_all_there_is_not_taken_for_none() {
-        let partial = Err("the proxy sends a part of the body only; raise max_request_bytes");
+        const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
+        let partial = Err(CUT_OFF);
         let withheld = Err("the proxy does not send bodies; have it do so by with_request_body");
         let long = || Bytes::from(vec![b'a'; MAX_BODY + 1]);
         for (headers, body_text, raw_body, expected) in [

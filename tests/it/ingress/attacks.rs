@@ -7,13 +7,14 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::proxies::{any_port, verifier};
 use super::world::{Api, engine, string};
 use crate::nginx::verifier::Verifier;
 use crate::support::backend::Backend;
 use crate::support::http::HttpClient;
 use crate::support::proxy::{Kind, Proxy};
 
-const ALL: [Kind; 5] = [Kind::Nginx, Kind::Traefik, Kind::Caddy, Kind::Haproxy, Kind::Envoy];
+const ALL: [Kind; 6] = [Kind::Nginx, Kind::Traefik, Kind::Caddy, Kind::Haproxy, Kind::Envoy, Kind::EnvoyGrpc];
 
 /// What any proxy, or any backend's framework, might take for the path or the method.
 const OTHER_REQUEST: [(&str, &str); 14] = [
@@ -85,7 +86,7 @@ struct Site {
 impl Site {
     async fn start(kind: Kind) -> Self {
         let (engine, outside) = engine();
-        let (verifier, backend) = (Verifier::serving(Some(engine), outside).await, Backend::start().await);
+        let (verifier, backend) = (verifier(kind, any_port(), Some(engine), outside).await, Backend::start().await);
         let proxy = Proxy::start(kind, "speech/transcripts", verifier.address(), backend.address()).await;
         backend.take();
         Self { kind, proxy, backend, _verifier: verifier }

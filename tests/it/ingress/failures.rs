@@ -2,8 +2,8 @@
 
 use tokio::net::TcpListener;
 
+use super::proxies::verifier as verifier_for;
 use super::world::{Api, engine, string};
-use crate::nginx::verifier::Verifier;
 use crate::support::backend::Backend;
 use crate::support::http::HttpClient;
 use crate::support::ports;
@@ -24,7 +24,7 @@ async fn fails_closed(kind: Kind, told: Told) {
     let address = ports::free();
     let judging = async || {
         let (engine, outside) = engine();
-        Verifier::serving_at(address, Some(engine), outside).await
+        verifier_for(kind, address, Some(engine), outside).await
     };
     let verifier = judging().await;
     let backend = Backend::start().await;
@@ -43,7 +43,7 @@ async fn fails_closed(kind: Kind, told: Told) {
     assert_eq!(status().await, told.stalled, "{kind:?} with a verifier that answers nothing");
     drop(stalled);
 
-    let starting = Verifier::serving_at(address, None, keyturn::transport::Outside::default()).await;
+    let starting = verifier_for(kind, address, None, keyturn::transport::Outside::default()).await;
     eventually(&format!("{kind:?} asks a verifier that knows nothing yet"), async || {
         let answer = ask().await?;
         let is_document = answer.body.contains("\"UNAVAILABLE\"");
@@ -85,4 +85,9 @@ async fn haproxy_fails_closed_and_recovers() {
 #[tokio::test]
 async fn envoy_fails_closed_and_recovers() {
     fails_closed(Kind::Envoy, Told { killed: 503, stalled: 503, not_synced: (503, false) }).await;
+}
+
+#[tokio::test]
+async fn envoy_over_grpc_fails_closed_and_recovers() {
+    fails_closed(Kind::EnvoyGrpc, Told { killed: 503, stalled: 503, not_synced: (503, true) }).await;
 }

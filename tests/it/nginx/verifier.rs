@@ -14,6 +14,7 @@ use keyturn::core::policy::ObjectName;
 use keyturn::core::rotation::VersionState;
 use keyturn::metrics::Metrics;
 use keyturn::resources::{ApiKey, ProtectedApi};
+use keyturn::transport::grpc::{self, GrpcPort};
 use keyturn::transport::server::{self, Admission, Drain};
 use keyturn::transport::{AuthPort, Outside};
 use keyturn::verify::engine::Engine;
@@ -52,13 +53,25 @@ impl Verifier {
         let port = Arc::new(AuthPort::new(Arc::new(Metrics::new()), engine, outside));
         let judged = Arc::new(AtomicUsize::new(0));
         let (drain, counter) = (Drain::default(), Arc::clone(&judged));
-        let answer = move |parts: http::request::Parts| {
+        let answer = move |call| {
             counter.fetch_add(1, Ordering::Relaxed);
             let port = Arc::clone(&port);
-            async move { port.answer(&parts).await }
+            async move { port.answer(call).await }
         };
         let server = tokio::spawn(server::serve(listener, answer, drain.clone(), Admission::default()));
         Self { address, judged, drain, server }
+    }
+
+    /// As [`Verifier::serving_at`], over gRPC.
+    pub(crate) async fn serving_grpc_at(address: SocketAddr, engine: Option<Engine>, outside: Outside) -> Self {
+        let listener = TcpListener::bind(address).await.expect("the address is free");
+        let address = listener.local_addr().expect("a listener has an address");
+        let engine = Arc::new(engine.map_or_else(OnceLock::new, OnceLock::from));
+        let auth = Arc::new(AuthPort::new(Arc::new(Metrics::new()), engine, outside));
+        let (judged, drain) = (Arc::default(), Drain::default());
+        let port = GrpcPort::new(auth, false, Arc::new(|| true), drain.stop.clone());
+        let serving = grpc::server::serve(listener, port, None, drain.clone(), Admission::default());
+        Self { address, judged, drain, server: tokio::spawn(serving) }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

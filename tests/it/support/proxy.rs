@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::envoy::{Envoy, replaced};
 use super::http::HttpClient;
 use super::nginx::Nginx;
 use super::process::{Process, scratch};
@@ -23,6 +24,8 @@ pub(crate) enum Kind {
     Caddy,
     Haproxy,
     Envoy,
+    /// Envoy, asking over gRPC.
+    EnvoyGrpc,
 }
 
 /// What a proxy stands between.
@@ -45,6 +48,7 @@ pub(crate) struct Proxy {
 #[expect(dead_code, reason = "held until dropped")]
 enum Running {
     Nginx(Nginx),
+    Envoy(Envoy),
     Other(Process),
 }
 
@@ -55,6 +59,17 @@ impl Proxy {
             let nginx = Nginx::protecting(api, verifier, backend).await;
             return Self { address: nginx.address(), _running: Running::Nginx(nginx) };
         }
+        if kind == Kind::EnvoyGrpc {
+            let named = |text: String| replaced(&text, "api: speech/transcripts", &format!("api: {api}"));
+            let envoy = Envoy::asking_over_grpc(verifier, backend, named).await;
+            let address = envoy.address();
+            eventually("Envoy asks the verifier", async || {
+                let answer = HttpClient::new(address).get("/", &[]).await?;
+                if answer.body.contains("\"code\"") || answer.status == 200 { Ok(()) } else { Err(envoy.log()) }
+            })
+            .await;
+            return Self { address, _running: Running::Envoy(envoy) };
+        }
         let folder = scratch(&format!("{kind:?}"));
         std::fs::create_dir(&folder).unwrap_or_else(|error| panic!("creating {}: {error}", folder.display()));
         let site = Site { api: api.to_owned(), verifier, backend, listen: ports::free(), folder };
@@ -62,7 +77,7 @@ impl Proxy {
             Kind::Nginx | Kind::Traefik => traefik::command(&site),
             Kind::Caddy => caddy::command(&site),
             Kind::Haproxy => haproxy::command(&site),
-            Kind::Envoy => envoy::command(&site),
+            Kind::Envoy | Kind::EnvoyGrpc => envoy::command(&site),
         };
         let mut process = Process::spawn(&format!("{kind:?}"), command);
         let client = HttpClient::new(site.listen);
