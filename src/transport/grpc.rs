@@ -100,14 +100,21 @@ impl GrpcPort {
             let denial = Denial::new(Code::Unavailable, "there is no pepper yet");
             Verdict { denial: Some(denial), ..Verdict::default() }
         };
-        let request_id = request_id(&headers);
-        if let Some(told) = verdict.denial.as_ref().or(verdict.would_deny.as_ref()) {
+        let tell = |denial: &Denial, request_id: &str| {
             let route = verdict.route.as_ref().map(|route| &*route.name);
-            tell(told, verdict.denial.is_some(), names, Some(&request_id), route, verdict.identity.as_ref());
-        }
-        let response = match &verdict.denial {
-            Some(denial) => reply::denied(denial, &verdict, names, request_id, began.now),
-            None => reply::allowed(&verdict, began.now),
+            tell(denial, verdict.denial.is_some(), names, Some(request_id), route, verdict.identity.as_ref());
+        };
+        // Nobody asks for the id of a request that passes.
+        let response = match (&verdict.denial, &verdict.would_deny) {
+            (Some(denial), _) => {
+                let request_id = request_id(&headers);
+                tell(denial, &request_id);
+                reply::denied(denial, &verdict, names, request_id, began.now)
+            }
+            (None, would_deny) => {
+                would_deny.iter().for_each(|denial| tell(denial, &request_id(&headers)));
+                reply::allowed(&verdict, began.now)
+            }
         };
         self.auth.count(Judged::from(&verdict), began);
         response
