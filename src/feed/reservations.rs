@@ -314,6 +314,9 @@ impl Inner {
         let (counted, outcome) = match outcome {
             Ok(outcome) => (outcome.counted(), Some(outcome)),
             Err(error) => {
+                if let Error::Doubtful { units, .. } = &error {
+                    self.metrics.reservations.lost(*units);
+                }
                 debug!(spender = spender.uid(), ?purpose, error = chain(&error), "a ledger is not written");
                 let now = since_boot();
                 if !self.told.is_after(now) {

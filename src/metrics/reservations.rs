@@ -56,7 +56,8 @@ impl Reservations {
         let all = Self::default();
         let help = "Attempts to change a ledger of quotas and credits, by purpose and outcome";
         registry.register("reservations", help, all.attempts.clone());
-        let help = "Requests of quotas, and credits, that were handed out to this process and can't be spent";
+        let help =
+            "Requests of quotas, and credits, that were or may have been handed out to this process and can't be spent";
         registry.register("reservations_lost", help, all.lost.clone());
         let help = "Keys and owners of which requests wait for quotas or credits";
         registry.register("reservations_waiting", help, all.waiting.clone());
@@ -67,7 +68,7 @@ impl Reservations {
         self.attempts.get_or_create(&Labels { purpose, outcome }).inc();
     }
 
-    /// That much was handed out and is not spent by anybody.
+    /// That much was handed out, or may have been, and is not spent by anybody.
     pub fn lost(&self, amount: u64) {
         self.lost.inc_by(amount);
     }

@@ -51,6 +51,13 @@ pub(super) enum Error {
     Stored(#[from] stored::Error),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// Nobody can tell whether so many units were handed out: nobody spends them.
+    #[error("having {units} units handed out")]
+    Doubtful {
+        units: u64,
+        #[source]
+        source: stored::Error,
+    },
 }
 
 /// What requests are waiting for.
@@ -90,15 +97,21 @@ async fn read(client: &Client, spender: &Spender) -> Result<Result<Read, Outcome
 }
 
 impl Read {
-    /// Writes the ledger in the place of the one that was read. `None`: it is done.
-    async fn write(&mut self) -> Result<Option<Outcome>, Error> {
+    /// Writes the ledger, of which these are handed out, in the place of the one that was read. `None`: it is done.
+    async fn write(&mut self, chunks: impl Iterator<Item = &Chunk>) -> Result<Option<Outcome>, Error> {
         self.object.set_ledger(&self.ledger);
-        Ok(match self.stored.replace(&self.object).await? {
-            Replaced::Done => None,
-            Replaced::Conflict => Some(Outcome::Conflict),
-            Replaced::Missing => Some(Outcome::Missing),
-        })
+        match self.stored.replace(&self.object).await {
+            Ok(Replaced::Done) => Ok(None),
+            Ok(Replaced::Conflict) => Ok(Some(Outcome::Conflict)),
+            Ok(Replaced::Missing) => Ok(Some(Outcome::Missing)),
+            Err(error) if error.is_refusal() => Err(error.into()),
+            Err(source) => Err(Error::Doubtful { units: sum(chunks), source }),
+        }
     }
+}
+
+fn sum<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> u64 {
+    chunks.fold(0, |sum, chunk| sum.saturating_add(chunk.amount))
 }
 
 /// Reserves what is missing for a request that spends so many credits, and for those that wait with it.
@@ -123,7 +136,7 @@ pub(super) async fn reserve(
     let reserve = |want: &Want| read.ledger.reserve(&want.budget, waiting.need(want, credits), living, now);
     let answers: SmallVec<[_; 2]> = wants.iter().map(reserve).collect();
     let reserved = answers.iter().any(Result::is_ok);
-    if reserved && let Some(instead) = read.write().await? {
+    if reserved && let Some(instead) = read.write(answers.iter().flatten()).await? {
         return Ok(instead);
     }
     let now = clock::now();
@@ -170,7 +183,7 @@ pub(super) async fn reserve_next(
     if reserved.is_empty() {
         return Ok(Outcome::Nothing);
     }
-    if let Some(instead) = read.write().await? {
+    if let Some(instead) = read.write(reserved.iter().map(|(_, chunk)| chunk)).await? {
         return Ok(instead);
     }
     let deposit = |(budget, chunk)| spender.deposit_next(&read.uid, &budget, chunk);
@@ -205,7 +218,7 @@ impl Returning {
 
     /// How many units are on their way.
     pub(super) fn amount(&self) -> u64 {
-        self.chunks.iter().fold(0, |sum, chunk| sum.saturating_add(chunk.amount))
+        sum(self.chunks.iter())
     }
 
     /// Tries to write once. Unless this answers that there is a conflict, or fails, it need not be tried again.
