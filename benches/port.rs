@@ -242,7 +242,7 @@ fn main() {
     let (redis, store) = (client.block_on(Redis::start()), OnceLock::new());
     let in_redis = || {
         let limits = Arc::clone(store.get_or_init(|| connect(&redis)));
-        Outside { supplier: None, store: Some(Store { limits, on_error: OnStoreError::Deny }) }
+        Outside { supplier: None, store: Some(Store { limits, on_error: OnStoreError::Deny, metrics: Arc::default() }) }
     };
     let servers = [
         Server::start("bare hyper", 0, |listener| bare(listener, HeaderMap::new())),

@@ -23,7 +23,7 @@ use reservations::Reservations;
 
 pub use connections::{Connections, TurnedAway};
 pub use low::{BudgetKind, Holder, LowMetrics};
-pub use store::{StoreMetrics, StoreOutcome};
+pub use store::{OnStoreError, StoreMetrics, StoreOutcome};
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -326,6 +326,7 @@ mod tests {
         metrics.connections.turned_away(TurnedAway::Peer);
         metrics.store().answered(StoreOutcome::TimedOut, Duration::from_millis(100));
         metrics.store().set(3, true);
+        metrics.store().unanswered(OnStoreError::Local);
         metrics.low().set(Holder::Owner, BudgetKind::Quota, 2);
         metrics.low().set_waiting(4);
         metrics.set_watch_age("ApiKey", Duration::from_millis(1500));
@@ -345,6 +346,7 @@ mod tests {
             r#"keyturn_store_requests_total{outcome="TimedOut"} 1"#,
             "keyturn_store_duration_seconds_count 1",
             "keyturn_store_waiting 3",
+            r#"keyturn_store_unanswered_total{action="Local"} 1"#,
             r#"keyturn_low_budgets{holder="Owner",kind="Quota"} 2"#,
             "keyturn_ledgers_waiting 4",
             "keyturn_store_connected 1",

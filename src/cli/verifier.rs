@@ -134,7 +134,8 @@ impl Verifier {
         // A task of its own: reading a long list must not keep anybody waiting.
         let mut feeding = tokio::spawn(async move { feed.run(stop).await });
         let missing = self.missing();
-        let store = self.store.map(|Store { shared, on_error }| transport::Store { limits: shared, on_error });
+        let metrics = Arc::clone(&self.metrics);
+        let store = self.store.map(|Store { shared, on_error }| transport::Store { limits: shared, on_error, metrics });
         let outside = Outside { supplier: Some(self.feed.supplier()), store };
         let reports = self.feed.reports();
         let metrics = Arc::clone(&self.metrics);

@@ -16,11 +16,26 @@ pub struct StoreMetrics {
     duration: Histogram,
     waiting: Gauge,
     connected: Gauge,
+    unanswered: Family<UnansweredLabels, Counter>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct Labels {
     outcome: StoreOutcome,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct UnansweredLabels {
+    action: OnStoreError,
+}
+
+/// What was done about limits for which the store had no answer.
+#[derive(Clone, Copy, Debug, EncodeLabelValue, Eq, Hash, PartialEq)]
+pub enum OnStoreError {
+    /// They were counted in memory.
+    Local,
+    /// The request was refused.
+    Deny,
 }
 
 /// What became of a request to the store.
@@ -50,13 +65,21 @@ impl StoreMetrics {
         let connected = Gauge::default();
         let help = "1 if all servers of the store of rate limits are connected";
         registry.register("store_connected", help, connected.clone());
-        Self { requests, duration, waiting, connected }
+        let unanswered = Family::default();
+        let help = "Judgements without an answer from the store of rate limits, by what was done instead";
+        registry.register("store_unanswered", help, unanswered.clone());
+        Self { requests, duration, waiting, connected, unanswered }
     }
 
     /// Counts one request.
     pub fn answered(&self, outcome: StoreOutcome, took: Duration) {
         self.requests.get_or_create(&Labels { outcome }).inc();
         self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Counts one judgement without an answer.
+    pub fn unanswered(&self, action: OnStoreError) {
+        self.unanswered.get_or_create(&UnansweredLabels { action }).inc();
     }
 
     /// How many requests are waiting, and whether all servers are connected.

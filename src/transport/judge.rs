@@ -8,6 +8,7 @@ use tokio::time::{Instant as Deadline, timeout_at};
 use tracing::debug;
 
 use super::answer::Instant;
+use crate::metrics::{self, Metrics};
 use crate::telemetry::chain;
 use crate::verify::engine::{Engine, Judgement, Verdict};
 use crate::verify::request::{Headers, Request};
@@ -31,6 +32,7 @@ pub struct Outside {
 pub struct Store {
     pub limits: Arc<dyn LimitStore>,
     pub on_error: OnStoreError,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Outside {
@@ -57,12 +59,16 @@ impl Outside {
                     at = clock();
                 }
                 Judgement::Elsewhere(case, inquiry) => {
-                    let Some(Store { limits, on_error }) = &self.store else {
+                    let Some(Store { limits, on_error, metrics }) = &self.store else {
                         return inquiry.finish(case, Err(OnStoreError::Deny), Ok(()));
                     };
                     let answer = limits.charge(inquiry.request()).await;
                     let answer = answer.map_err(|error| {
                         debug!(error = chain(&error), "rate limits are not counted by their store");
+                        metrics.store().unanswered(match on_error {
+                            OnStoreError::Local => metrics::OnStoreError::Local,
+                            OnStoreError::Deny => metrics::OnStoreError::Deny,
+                        });
                         *on_error
                     });
                     // The permit is read at every decision, and a key may have been revoked while its limits were counted.

@@ -361,7 +361,8 @@ fn what_becomes_known_while_a_store_answers_counts() {
                 index.apply(KeyRecord { revoked_for_good: true, ..record() });
             }
         }));
-        let outside = Outside { store: Some(Store { limits, on_error: OnStoreError::Deny }), ..Outside::default() };
+        let store = Store { limits, on_error: OnStoreError::Deny, metrics: Arc::default() };
+        let outside = Outside { store: Some(store), ..Outside::default() };
         let request = nginx(AUTH).with_key().request();
         let judge = Judge { engine: Some(&engine), outside: &outside };
         let Answer { judged, .. } =

@@ -127,9 +127,11 @@ async fn while_the_store_is_away_a_process_counts_alone_or_refuses_and_stays_rea
         assert!(answer.body.contains("rate limits: valkey://127.0.0.1:"), "{}", answer.body);
     }
     assert_eq!((world.status(&local).await, world.status(&deny).await), (200, 503));
-    for verifier in [&local, &deny] {
+    for (verifier, action) in [(&local, "Local"), (&deny, "Deny")] {
         let without_answer = r#"keyturn_store_requests_total{outcome="Disconnected"}"#;
         assert_eq!(verifier.metric(without_answer).await, Ok(1.0));
+        let instead = format!(r#"keyturn_store_unanswered_total{{action="{action}"}}"#);
+        assert_eq!(verifier.metric(&instead).await, Ok(1.0));
     }
     server.restart().await;
     for verifier in [&local, &deny] {
