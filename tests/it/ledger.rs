@@ -3,5 +3,7 @@
 mod crossing;
 mod faults;
 mod lost;
+mod low;
 mod spending;
+mod tiers;
 mod world;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::Store;
 use tokio::time::sleep;
@@ -66,7 +67,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn add_key(&mut self, key: Option<&ApiKey>, policies: &policy::Policies, now: jiff::Timestamp) {
+    fn add_key(&mut self, key: Option<&ApiKey>, policies: &policy::Policies, now: Timestamp) {
         // Of most there is nothing to tell, which is cheaper to see than what they have.
         let notices =
             |key: &&ApiKey| key.status.as_ref()?.notices.as_ref().filter(|it| !it.budgets.is_empty()).map(drop);
@@ -76,18 +77,79 @@ impl Counts {
         self.key_credits += usize::from(low.contains(&BudgetKind::Credits));
     }
 
-    fn add_owner(&mut self, owner: Option<&ApiKeyOwner>, policies: &policy::Policies, now: jiff::Timestamp) {
+    fn add_owner(&mut self, owner: Option<&ApiKeyOwner>, policies: &policy::Policies, now: Timestamp) {
         let low = owner.and_then(|owner| Metered::of_owner(owner, policies)).map(|metered| low(&metered, now));
         self.owner_quotas += usize::from(low.is_some_and(|low| !low.is_empty()));
     }
 }
 
 /// Of what little is left.
-fn low(metered: &Metered, now: jiff::Timestamp) -> BTreeSet<BudgetKind> {
+fn low(metered: &Metered, now: Timestamp) -> BTreeSet<BudgetKind> {
     let last = metered.told.iter().filter(|told| lasts(told, &metered.budgets, now));
     let kind = last.map(|told| match told.account {
         Account::Quota(_) => BudgetKind::Quota,
         Account::Credits { .. } => BudgetKind::Credits,
     });
     kind.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::core::fixtures;
+    use crate::core::policy::{ObjectName, Policies};
+
+    fn told(kind: &str, name: &str, period: &str, until: Option<&str>) -> Value {
+        let mut told = json!({"kind": kind, "name": name, "period": period, "limit": 100, "reserved": 95});
+        told["until"] = json!(until);
+        told
+    }
+
+    fn credits() -> Value {
+        told("Credits", "", "", None)
+    }
+
+    fn daily(day: &str, until: &str) -> Value {
+        told("Quota", "daily", day, Some(until))
+    }
+
+    fn object(kind: &str, spec: Value, notices: &[Value]) -> Value {
+        let usage = json!({"name": "usage", "uid": "u2"});
+        let metadata =
+            json!({"name": "ci", "namespace": "speech", "uid": "u1", "creationTimestamp": "2026-11-01T00:00:00Z"});
+        json!({
+            "apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec,
+            "status": {"usage": usage, "notices": {"budgets": notices}},
+        })
+    }
+
+    #[test]
+    fn those_are_counted_of_which_was_told_and_that_got_no_more_since() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let api = ObjectName::new("speech", "transcripts");
+        let policies = Policies { apis: [(api, Ok(Arc::new(fixtures::api())))].into(), ..Policies::default() };
+        let quotas = json!([{"name": "daily", "limit": 100, "period": "Day"}]);
+        let key = |granted: u64| json!({"apiRef": {"name": "transcripts"}, "quotas": quotas, "credits": {"granted": granted}});
+        let (today, yesterday) =
+            (daily("2026-11-22", "2026-11-23T00:00:00Z"), daily("2026-11-21", "2026-11-22T00:00:00Z"));
+        let mut counts = Counts::default();
+        for (granted, notices) in [
+            (100, &[][..]),
+            (100, &[credits(), today.clone()]),
+            (100, &[credits(), yesterday.clone()]),
+            (101, &[credits(), yesterday.clone()]),
+        ] {
+            let key: ApiKey = serde_json::from_value(object("ApiKey", key(granted), notices)).unwrap();
+            counts.add_key(Some(&key), &policies, now);
+        }
+        counts.add_key(None, &policies, now);
+        for notices in [[today], [yesterday]] {
+            let owner = object("ApiKeyOwner", json!({"quotas": quotas}), &notices);
+            let owner: ApiKeyOwner = serde_json::from_value(owner).unwrap();
+            counts.add_owner(Some(&owner), &policies, now);
+        }
+        assert_eq!(counts, Counts { key_quotas: 1, key_credits: 2, owner_quotas: 1 });
+    }
 }

@@ -9,7 +9,13 @@ use crate::support::process::Signal;
 use crate::support::wait::eventually;
 
 /// Over 64 connections to these verifiers.
-async fn spend(world: &World, verifiers: &[Keyturn], string: &str, path: &'static str, end: &str) -> Answers {
+pub(super) async fn spend(
+    world: &World,
+    verifiers: &[Keyturn],
+    string: &str,
+    path: &'static str,
+    end: &str,
+) -> Answers {
     let connections = 64 / verifiers.len();
     let spending = verifiers.iter().map(|verifier| {
         let spender = world.spender(verifier.auth(), string).on(path);

@@ -23,7 +23,7 @@ const USAGE: &str = "--usage-interval=30d";
 /// A namespace with a ProtectedApi and a controller.
 pub(super) struct World {
     namespace: Namespace,
-    _controller: Keyturn,
+    controller: Keyturn,
 }
 
 impl World {
@@ -31,11 +31,15 @@ impl World {
         let namespace = Namespace::create().await;
         let mut controller = Keyturn::start("controller", &namespace, &["--leader-lease=2s"]);
         controller.ready().await;
-        let world = Self { namespace, _controller: controller };
+        let world = Self { namespace, controller };
         let routes = json!([{"name": "one", "path": "/one"}, {"name": "five", "path": "/five", "cost": 5}]);
         let api = json!({"credentials": [{"header": "X-API-Key"}], "routes": routes});
         world.apply("ProtectedApi", "transcripts", api).await;
         world
+    }
+
+    pub(super) fn controller(&self) -> &Keyturn {
+        &self.controller
     }
 
     pub(super) fn namespace(&self) -> &Namespace {
@@ -62,6 +66,11 @@ impl World {
     pub(super) async fn mint(&self, name: &str, further: Value) -> String {
         self.apply_key(name, further).await;
         self.key_when(name, "a string", |key| field(key, "/status/state") == "Active").await;
+        self.string(name).await
+    }
+
+    /// The string of a key that is in use.
+    pub(super) async fn string(&self, name: &str) -> String {
         let secrets: Api<Secret> = self.namespace.api();
         let data = secrets.get(name).await.expect("the key has a Secret").data.expect("the Secret has data");
         String::from_utf8(data["api-key"].0.clone()).expect("a string is text")
