@@ -93,7 +93,8 @@ impl Drop for Nginx {
 
 /// Every path that nginx writes to lies in `folder`, so that it needs no rights and meets no other nginx.
 fn configuration(folder: &Path, http: &str) -> String {
-    let mut text = String::from("daemon off;\nworker_processes 1;\n");
+    // Its workers open logs anew themselves, also where only root may enter; others than root ignore it.
+    let mut text = String::from("user root;\ndaemon off;\nworker_processes 1;\n");
     let _ = write!(text, "pid {}/nginx.pid;\nerror_log stderr warn;\n", folder.display());
     text.push_str("events { worker_connections 4096; }\nhttp {\naccess_log off;\n");
     for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
