@@ -36,7 +36,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use fleet::{Fleet, Kind, Random, hand_out};
-use rounds::{Figures, compare};
+use rounds::{Figures, compare, time};
 use support::redis::Redis;
 use support::wait::eventually;
 
@@ -234,7 +234,7 @@ fn connect(redis: &Redis) -> Arc<Shared> {
 
 fn main() {
     let client = Builder::new_current_thread().enable_all().build().unwrap();
-    let time = Duration::from_millis(milliseconds());
+    let time = time();
     let memory = || Outside { supplier: Some(Arc::new(Bank)), store: None };
     // All have the same strings.
     let [unlimited, limited, elsewhere, owned, metered] =
@@ -260,10 +260,4 @@ fn main() {
     compare(&format!("Auth port, {SIZE} keys, {CONNECTIONS} connections"), &names, |at| {
         measure(&servers[at], &requests, &client, time, &mut seed)
     });
-}
-
-/// How long each measurement takes.
-#[expect(clippy::disallowed_methods, reason = "a benchmark is told by its environment")]
-fn milliseconds() -> u64 {
-    std::env::var("KEYTURN_BENCH_MILLISECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000)
 }

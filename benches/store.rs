@@ -24,7 +24,7 @@ use tokio::runtime::Builder;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use rounds::{Figures, compare};
+use rounds::{Figures, compare, time};
 use support::redis::Redis;
 use support::wait::eventually;
 
@@ -127,7 +127,7 @@ fn processor() -> Duration {
 
 fn main() {
     let runtime = Builder::new_current_thread().enable_all().build().expect("there is a runtime");
-    let time = Duration::from_millis(milliseconds());
+    let time = time();
     let _inside = runtime.enter();
     let server = runtime.block_on(Redis::start());
     let settings = Settings {
@@ -151,10 +151,4 @@ fn main() {
             _ => runtime.block_on(measure(&store, at_once, time)),
         });
     }
-}
-
-/// How long each measurement takes.
-#[expect(clippy::disallowed_methods, reason = "a benchmark is told by its environment")]
-fn milliseconds() -> u64 {
-    std::env::var("KEYTURN_BENCH_MILLISECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000)
 }

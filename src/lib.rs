@@ -22,6 +22,7 @@ pub mod feed;
 pub mod metrics;
 pub mod resources;
 pub mod seal;
+pub mod secret_file;
 pub mod shipper;
 pub mod store;
 pub mod telemetry;

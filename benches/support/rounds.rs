@@ -29,6 +29,13 @@ impl Figures {
     }
 }
 
+/// How long each measurement takes: `KEYTURN_BENCH_MILLISECONDS`, or a second.
+#[expect(clippy::disallowed_methods, reason = "a benchmark is told by its environment")]
+pub(crate) fn time() -> Duration {
+    let told = std::env::var("KEYTURN_BENCH_MILLISECONDS").ok().and_then(|text| text.parse().ok());
+    Duration::from_millis(told.unwrap_or(1_000))
+}
+
 /// Measures every contender once in each round, and prints what came of it. The first is what the others are
 /// compared with: the share is its processor time divided by theirs, round by round.
 #[expect(clippy::print_stdout, reason = "a benchmark prints its figures")]

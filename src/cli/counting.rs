@@ -1,12 +1,12 @@
 //! Where rate limits are counted: options, and what they make.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::options;
 use crate::core::duration;
 use crate::metrics::Metrics;
 use crate::store::{self, ConnectError, ServerUrl, Settings, UrlError};
@@ -109,12 +109,11 @@ impl Counting {
                 }
             }
         }
-        let file = |path: Option<OsString>| path.filter(|path| !path.is_empty()).map(PathBuf::from);
         Ok(Some(Settings {
             urls,
             username: self.valkey_username.filter(|name| !name.is_empty()),
-            password_file: file(self.valkey_password_file),
-            ca_file: file(self.valkey_ca_file),
+            password_file: options::file(self.valkey_password_file),
+            ca_file: options::file(self.valkey_ca_file),
             timeout: self.store_timeout,
             max_waiting: self.store_max_waiting as usize,
         }))

@@ -2,14 +2,13 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
 use tokio::net::TcpListener;
 use tracing::info;
 
-use super::listen;
+use super::{listen, options};
 use crate::tls::{ServerFiles, ServerTls, TlsError};
 use crate::transport::grpc::server::PROTOCOL;
 
@@ -87,9 +86,8 @@ impl GrpcOptions {
 
     /// Charts set variables that are empty.
     fn files(&self) -> Result<Option<ServerFiles>, GrpcError> {
-        let file = |path: &Option<OsString>| path.clone().filter(|path| !path.is_empty()).map(PathBuf::from);
-        let (certificate, key) = (file(&self.grpc_tls_cert), file(&self.grpc_tls_key));
-        let client_ca = file(&self.grpc_client_ca);
+        let (certificate, key) = (options::file(self.grpc_tls_cert.clone()), options::file(self.grpc_tls_key.clone()));
+        let client_ca = options::file(self.grpc_client_ca.clone());
         if self.grpc_listen.0.is_none() {
             for (option, given) in [
                 ("--grpc-tls-cert", certificate.is_some()),

@@ -143,6 +143,11 @@ impl Leading {
     }
 }
 
+/// The file that an option names. Charts set variables that are empty.
+pub(super) fn file(option: Option<OsString>) -> Option<PathBuf> {
+    option.filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 /// Options of a process that judges keys.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Judging {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use tokio::net::TcpListener;
 
-use super::listen;
+use super::{listen, options};
 use crate::tls::{ServerFiles, ServerTls, TlsError};
 use crate::transport::report::{TokenError, TokenFile};
 
@@ -96,9 +96,12 @@ impl Reporting {
 
     /// Charts set variables that are empty.
     fn settings(self) -> Result<Option<Settings>, ReportingError> {
-        let file = |path: Option<OsString>| path.filter(|path| !path.is_empty()).map(PathBuf::from);
-        let token = file(self.report_token_file);
-        let (cert, key, ca) = (file(self.report_tls_cert), file(self.report_tls_key), file(self.report_client_ca));
+        let token = options::file(self.report_token_file);
+        let (cert, key, ca) = (
+            options::file(self.report_tls_cert),
+            options::file(self.report_tls_key),
+            options::file(self.report_client_ca),
+        );
         let Some(address) = self.report_listen.filter(|address| !address.is_empty()) else {
             let given = [
                 (token, "--report-token-file"),

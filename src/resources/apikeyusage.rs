@@ -10,6 +10,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::core::ledger::QuotaOf;
+
 pub use ledger::LedgerError;
 
 /// Nothing can be asked for.
@@ -90,6 +92,15 @@ pub enum LedgerKind {
     Quota,
     /// A quota of the key's tier.
     TierQuota,
+}
+
+impl From<QuotaOf> for LedgerKind {
+    fn from(of: QuotaOf) -> Self {
+        match of {
+            QuotaOf::Own => Self::Quota,
+            QuotaOf::Tier => Self::TierQuota,
+        }
+    }
 }
 
 /// What was used.

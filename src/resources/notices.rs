@@ -84,15 +84,9 @@ impl From<&Told> for BudgetNotice {
         let Told { account, limit, reserved, refilled, exhausted, until } = told;
         let stored = match account {
             Account::Credits { epoch } => Self { kind: LedgerKind::Credits, epoch: *epoch, ..Self::default() },
-            Account::Quota(QuotaAccount { of, name, period }) => Self {
-                kind: match of {
-                    QuotaOf::Own => LedgerKind::Quota,
-                    QuotaOf::Tier => LedgerKind::TierQuota,
-                },
-                name: name.to_string(),
-                period: period.to_string(),
-                ..Self::default()
-            },
+            Account::Quota(QuotaAccount { of, name, period }) => {
+                Self { kind: (*of).into(), name: name.to_string(), period: period.to_string(), ..Self::default() }
+            }
         };
         Self {
             limit: *limit,

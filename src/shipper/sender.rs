@@ -19,8 +19,8 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
-use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::secret_file::{self, Unreadable};
 use crate::tls::{ClientFiles, TlsError};
 
 /// How long a batch may take from the first packet to its answer.
@@ -225,12 +225,10 @@ impl Sender {
 
     async fn token(&self) -> Result<Option<HeaderValue>, TokenError> {
         let Some(file) = &self.token_file else { return Ok(None) };
-        let bytes = tokio::fs::read(file).await.map_err(|error| TokenError::File(file.clone(), error))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            error.into_bytes().zeroize();
-            TokenError::None(file.clone())
+        let text = secret_file::read(file).await.map_err(|error| match error {
+            Unreadable::File(error) => TokenError::File(file.clone(), error),
+            Unreadable::NoText => TokenError::None(file.clone()),
         })?;
-        let text = Zeroizing::new(text);
         let token = text.lines().map(str::trim).find(|line| !line.is_empty());
         let token = token.ok_or_else(|| TokenError::None(file.clone()))?;
         let header = SecretString::from(format!("Bearer {token}"));

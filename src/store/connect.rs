@@ -15,10 +15,10 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::timeout;
-use zeroize::{Zeroize as _, Zeroizing};
 
 use super::script;
 use super::settings::{ServerUrl, Settings};
+use crate::secret_file::{self, Unreadable};
 
 /// How long a connection may take until it can be used.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -117,11 +117,11 @@ impl Settings {
 }
 
 async fn password(file: &Path) -> Result<SecretString, ConnectError> {
-    let text = String::from_utf8(read(file).await?).map_err(|error| {
-        error.into_bytes().zeroize();
-        ConnectError::Text(file.to_owned())
+    let text = secret_file::read(file).await.map_err(|error| match error {
+        Unreadable::File(error) => ConnectError::File(file.to_owned(), error),
+        Unreadable::NoText => ConnectError::Text(file.to_owned()),
     })?;
-    Ok(SecretString::from(Zeroizing::new(text).trim()))
+    Ok(SecretString::from(text.trim()))
 }
 
 async fn read(file: &Path) -> Result<Vec<u8>, ConnectError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use hyper::body::Bytes;
 use jiff::Timestamp;
 use tracing::info;
@@ -203,13 +203,8 @@ fn refused(
     }
     fields::put(headers, fields::AUTH_CODE, denial.name().to_owned());
     headers.insert(fields::AUTH_STATUS, told.status.into());
-    fields::put(headers, fields::REQUEST_ID, request_id);
-    if told.status == 401 {
-        fields::put_challenge(headers, policy.namespace, policy.api);
-    }
-    if let Some(seconds) = fields::retry_after(denial) {
-        headers.insert(header::RETRY_AFTER, seconds.into());
-    }
+    let names = (policy.namespace, policy.api);
+    fields::put_refusal(headers, told.status, names, request_id, fields::retry_after(denial));
     response
 }
 
@@ -228,10 +223,7 @@ fn explain(namespace: &str, api: &str, problem: &Problem<'_>, headers: &HeaderMa
     *response.status_mut() = Carries::Everything.status(told.status);
     let headers = response.headers_mut();
     fields::put_problem(headers);
-    fields::put(headers, fields::REQUEST_ID, request_id);
-    if told.status == 401 {
-        fields::put_challenge(headers, namespace, api);
-    }
+    fields::put_refusal(headers, told.status, (namespace, api), request_id, None);
     Answer { response, judged: None }
 }
 

@@ -98,15 +98,30 @@ pub(super) fn put_problem(headers: &mut HeaderMap) {
 }
 
 /// `WWW-Authenticate` with the API as realm, so that a person with many keys knows which one is asked for.
-pub(super) fn challenge(namespace: &str, api: &str) -> String {
+fn put_challenge(headers: &mut HeaderMap, namespace: &str, api: &str) {
     let is_name =
         |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
-    if is_name(namespace) && is_name(api) { format!("Bearer realm=\"{namespace}/{api}\"") } else { "Bearer".to_owned() }
+    let realm = is_name(namespace) && is_name(api);
+    let challenge = if realm { format!("Bearer realm=\"{namespace}/{api}\"") } else { "Bearer".to_owned() };
+    put(headers, header::WWW_AUTHENTICATE, challenge);
 }
 
-/// Puts the [`challenge`] there.
-pub(super) fn put_challenge(headers: &mut HeaderMap, namespace: &str, api: &str) {
-    put(headers, header::WWW_AUTHENTICATE, challenge(namespace, api));
+/// Which request is refused, with that status by that API, and what its caller may do about it: show a key, or wait for so
+/// many seconds.
+pub(super) fn put_refusal(
+    headers: &mut HeaderMap,
+    status: u16,
+    (namespace, api): (&str, &str),
+    request_id: String,
+    retry_after: Option<u32>,
+) {
+    put(headers, REQUEST_ID, request_id);
+    if status == 401 {
+        put_challenge(headers, namespace, api);
+    }
+    if let Some(seconds) = retry_after {
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
 }
 
 /// Leaves a value out that cannot stand in a header.

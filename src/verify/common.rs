@@ -9,7 +9,6 @@ use foldhash::fast::RandomState;
 
 use super::allowance::Allowance;
 use super::owners::OwnerAccounts;
-use crate::core::owner::OwnerDirectory;
 use crate::core::policy::ObjectName;
 use crate::core::scope::ScopeSet;
 
@@ -37,11 +36,6 @@ impl Common {
         self.names.forget_unused();
         self.scopes.forget_unused();
         self.allowances.forget_unused();
-    }
-
-    /// Lets go of the accounts of ApiKeyOwners that are gone.
-    pub(super) fn forget_gone(&mut self, owners: &OwnerDirectory) {
-        self.owners.forget_gone(owners);
     }
 }
 

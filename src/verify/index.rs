@@ -257,7 +257,7 @@ impl Index {
         book.ask_anew(&keys);
         book.judge_anew(&keys);
         let Book { common, policies, .. } = &mut *book;
-        common.forget_gone(&policies.owners);
+        common.owners.forget_gone(&policies.owners);
     }
 
     /// As [`Index::change_policies`], for a change that often turns out to be none; it answers whether it was one.

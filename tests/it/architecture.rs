@@ -54,7 +54,7 @@ const WORLD: &[&str] = &[
 ];
 
 /// Clock, entropy, counters and logs: for those who act, not for those who decide.
-const LEAVES: &[&str] = &["clock", "entropy", "metrics", "telemetry"];
+const LEAVES: &[&str] = &["clock", "entropy", "metrics", "secret_file", "telemetry"];
 
 const RULES: &[Rule] = &[
     rule("core", &[], WORLD),
@@ -68,6 +68,7 @@ const RULES: &[Rule] = &[
     rule("clock", &[], BOTH),
     rule("entropy", &[], BOTH),
     rule("metrics", &[], BOTH),
+    rule("secret_file", &[], BOTH),
     rule("seal", &[&["core"]], BOTH),
     rule("telemetry", &[], BOTH),
     rule("tls", &[], BOTH),

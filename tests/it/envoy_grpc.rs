@@ -53,8 +53,7 @@ impl Site {
 
     /// The only request that has reached the backend.
     fn seen(&self) -> Seen {
-        let [seen] = <[Seen; 1]>::try_from(self.backend.take()).expect("one request reached the backend");
-        seen
+        self.backend.take_one()
     }
 }
 
@@ -118,21 +117,8 @@ async fn the_backend_behind_envoy_learns_who_calls_and_never_the_credential() {
         assert_eq!(site.get(target, &headers).await.status, 200);
         let seen = site.seen();
         assert_eq!(seen.uri.to_string(), "/v1/models?page=2");
-        for (name, expected) in [
-            ("x-apikey-id", Some("key_ci")),
-            ("x-apikey-name", Some("ci")),
-            ("x-apikey-namespace", Some("speech")),
-            ("x-apikey-owner", Some("acme-1")),
-            ("x-apikey-environment", Some("live")),
-            ("x-apikey-version", Some("1")),
-            ("x-apikey-scopes", Some("models:read")),
-            ("x-apikey-tier", None),
-            ("x-auth-would-deny", None),
-            ("authorization", None),
-            ("x-api-key", None),
-        ] {
-            assert_eq!(seen.header(name), expected, "{name}");
-        }
+        seen.assert_is_from_ci();
+        assert_eq!(seen.header("x-auth-would-deny"), None);
     }
     let public = [("x-api-key", key.expose()), ("x-apikey-id", "key_forged")];
     assert_eq!(site.get("/healthz", &public).await.status, 200);

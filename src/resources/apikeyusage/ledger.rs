@@ -75,10 +75,7 @@ impl From<&QuotaLine> for LedgerEntry {
     fn from(line: &QuotaLine) -> Self {
         let QuotaLine { account: QuotaAccount { of, name, period }, reserved } = line;
         Self {
-            kind: match of {
-                QuotaOf::Own => LedgerKind::Quota,
-                QuotaOf::Tier => LedgerKind::TierQuota,
-            },
+            kind: (*of).into(),
             name: name.to_string(),
             period: period.to_string(),
             reserved: *reserved,

@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use http::Request as HttpRequest;
+use http::{Request as HttpRequest, header};
 
 use super::*;
 use crate::core::address::AddressSet;

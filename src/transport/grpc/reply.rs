@@ -1,6 +1,6 @@
 //! What Envoy is answered, made from a verdict.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use prost::bytes::Bytes;
 
@@ -46,7 +46,7 @@ pub(super) fn allowed(verdict: &Verdict, now: Timestamp) -> CheckResponse {
 pub(super) fn denied(
     denial: &Denial,
     verdict: &Verdict,
-    (namespace, api): (&str, &str),
+    names: (&str, &str),
     request_id: String,
     now: Timestamp,
 ) -> CheckResponse {
@@ -55,13 +55,7 @@ pub(super) fn denied(
     let mut headers = HeaderMap::new();
     fields::put_problem(&mut headers);
     fields::put(&mut headers, fields::AUTH_CODE, denial.name().to_owned());
-    fields::put(&mut headers, fields::REQUEST_ID, request_id);
-    if told.status == 401 {
-        fields::put_challenge(&mut headers, namespace, api);
-    }
-    if let Some(seconds) = fields::retry_after(denial) {
-        headers.insert(header::RETRY_AFTER, seconds.into());
-    }
+    fields::put_refusal(&mut headers, told.status, names, request_id, fields::retry_after(denial));
     let headers = headers.iter().map(|(name, value)| {
         let name = Bytes::copy_from_slice(name.as_str().as_bytes());
         HeaderValueOption::overwriting(name, Bytes::copy_from_slice(value.as_bytes()))

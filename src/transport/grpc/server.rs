@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use super::GrpcPort;
 use crate::telemetry::chain;
 use crate::tls::ServerTls;
-use crate::transport::accept::accept;
+use crate::transport::accept::{accept, agree};
 use crate::transport::server::{Admission, DRAIN_TIMEOUT, Drain};
 
 /// Headers of a call, in bytes; those of the client's request are part of its message.
@@ -33,9 +33,8 @@ const MAX_CALLS: u32 = 1_024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection may take to its first call, and to agree on TLS before. Proxies connect when they have one.
+/// How long a connection may take to its first call. Proxies connect when they have one.
 const FIRST_CALL: Duration = Duration::from_secs(30);
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// What is offered in TLS as the protocol inside.
 pub const PROTOCOL: &[u8] = b"h2";
@@ -71,14 +70,8 @@ impl Server {
             return debug!(%error, "a connection is gone already");
         }
         let Some(tls) = &self.tls else { return self.answer(stream).await };
-        let acceptor = match tls.acceptor().await {
-            Ok(acceptor) => acceptor,
-            Err(error) => return warn!(error = chain(&error), "nobody can be served over TLS"),
-        };
-        match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.answer(stream).await,
-            Ok(Err(error)) => debug!(%error, "a caller and this process do not agree on TLS"),
-            Err(_) => debug!("a connection came to no TLS"),
+        if let Some(stream) = agree(tls, stream).await {
+            self.answer(stream).await;
         }
     }
 

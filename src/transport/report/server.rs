@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::ReportPort;
-use crate::telemetry::chain;
 use crate::tls::ServerTls;
-use crate::transport::server::Drain;
+use crate::transport::accept::{PAUSE, agree};
+use crate::transport::server::{DRAIN_TIMEOUT, Drain};
 
 /// Connections at the same time: shippers are few and come for a moment. What is read of others, who have not proven who
 /// they are, is a head.
@@ -29,14 +29,8 @@ const MOST_CONNECTIONS: usize = 256;
 /// Request line and headers together, in bytes.
 const MAX_HEADER_SIZE: usize = 16 * 1024;
 
-/// How long a handshake, or the head of a request, may take.
+/// How long the head of a request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long open connections may take to end once nothing new is accepted.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Pause after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until stopped and drained.
 pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerTls>>, port: Arc<ReportPort>, drain: Drain) {
@@ -52,7 +46,7 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerTls>>, port: Arc
                 }
                 Err(error) => {
                     warn!(%error, "a connection cannot be accepted");
-                    sleep(ACCEPT_PAUSE).await;
+                    sleep(PAUSE).await;
                 }
             }
         }
@@ -74,14 +68,8 @@ struct Connection {
 impl Connection {
     async fn begin(self, stream: TcpStream, tls: Option<Arc<ServerTls>>, port: Arc<ReportPort>) {
         let Some(tls) = tls else { return self.serve(stream, port).await };
-        let acceptor = match tls.acceptor().await {
-            Ok(acceptor) => acceptor,
-            Err(error) => return warn!(error = chain(&error), "no log shipper gets in"),
-        };
-        match timeout(TIMEOUT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.serve(stream, port).await,
-            Ok(Err(error)) => debug!(%error, "a log shipper has not proven who it is"),
-            Err(_) => debug!("a log shipper has not proven in time who it is"),
+        if let Some(stream) = agree(&tls, stream).await {
+            self.serve(stream, port).await;
         }
     }
 

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
-use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::secret_file::{self, Unreadable};
 
 /// Shortest token, in bytes: 24 random ones in base64.
 const SHORTEST: usize = 32;
@@ -62,12 +63,10 @@ impl TokenFile {
 
     async fn read(&self) -> Result<Vec<SecretString>, TokenError> {
         let Self(path) = self;
-        let bytes = tokio::fs::read(path).await.map_err(|error| TokenError::File(path.clone(), error))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            error.into_bytes().zeroize();
-            TokenError::Text(path.clone())
+        let text = secret_file::read(path).await.map_err(|error| match error {
+            Unreadable::File(error) => TokenError::File(path.clone(), error),
+            Unreadable::NoText => TokenError::Text(path.clone()),
         })?;
-        let text = Zeroizing::new(text);
         if text.len() > LONGEST_FILE {
             return Err(TokenError::Text(path.clone()));
         }

@@ -72,6 +72,12 @@ fn engine_with(record: KeyRecord) -> Engine {
     engine(index(api(|_| {}), vec![record]))
 }
 
+/// A request to speech/transcripts for a transcript, from there.
+fn request<'a>(client: ClientAddress, headers: &'a [(&'a str, &'a str)]) -> Request<'a, [(&'a str, &'a str)]> {
+    let original = Original { method: "GET", target: b"/v1/transcripts/1?page=2", client };
+    Request { namespace: "speech", api: "transcripts", route: None, original: Ok(original), body: Ok(b""), headers }
+}
+
 fn ask(engine: &Engine, ask: &Ask) -> Verdict {
     let client = ask.client.map(|client| client.parse::<IpAddr>().unwrap());
     ask_from(engine, ask, client.into())
@@ -628,15 +634,7 @@ fn letting_a_request_pass_allocates_nothing() {
             key.ip_allowlist = AddressSet::parse(["192.0.2.0/24"]).unwrap();
             key.rate_limits = vec![limit("a", 1_000, 60)];
         }));
-        let original = Original { method: "GET", target: b"/v1/transcripts/1?page=2", client };
-        let request = Request {
-            namespace: "speech",
-            api: "transcripts",
-            route: None,
-            original: Ok(original),
-            body: Ok(b""),
-            headers: &headers[..],
-        };
+        let request = request(client, &headers);
         let verify = |now| engine.verify(&request, at(now), Duration::from_secs(10)).alone();
         // Threads set up their part of the maps when they first read.
         assert_eq!(verify(0).denial, None);
@@ -825,16 +823,7 @@ fn supply(ledger: &mut Ledger, shortage: &Shortage, now: i64) {
 fn judge(engine: &Engine, now: i64) -> Judgement {
     let (_, value) = bearer(1);
     let headers = [("authorization", &*value)];
-    let original = Original { method: "GET", target: b"/v1/transcripts/1", client: ClientAddress::Unknown };
-    let request = Request {
-        namespace: "speech",
-        api: "transcripts",
-        route: None,
-        original: Ok(original),
-        body: Ok(b""),
-        headers: &headers[..],
-    };
-    engine.verify(&request, at(now), Duration::from_secs(10))
+    engine.verify(&request(ClientAddress::Unknown, &headers), at(now), Duration::from_secs(10))
 }
 
 const DAY: i64 = 86_400;

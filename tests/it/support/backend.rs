@@ -30,6 +30,26 @@ impl Seen {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         only(&self.headers, name)
     }
+
+    /// It is from the key speech/ci of the tests of nginx, and has no credential any more. Where there is nothing to
+    /// say the field is left out, and the client's own with it.
+    #[track_caller]
+    pub(crate) fn assert_is_from_ci(&self) {
+        for (name, expected) in [
+            ("x-apikey-id", Some("key_ci")),
+            ("x-apikey-name", Some("ci")),
+            ("x-apikey-namespace", Some("speech")),
+            ("x-apikey-owner", Some("acme-1")),
+            ("x-apikey-environment", Some("live")),
+            ("x-apikey-version", Some("1")),
+            ("x-apikey-scopes", Some("models:read")),
+            ("x-apikey-tier", None),
+            ("authorization", None),
+            ("x-api-key", None),
+        ] {
+            assert_eq!(self.header(name), expected, "{name}");
+        }
+    }
 }
 
 impl Backend {
@@ -46,6 +66,12 @@ impl Backend {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The only request that has arrived since the last call.
+    pub(crate) fn take_one(&self) -> Seen {
+        let [seen] = <[Seen; 1]>::try_from(self.take()).expect("one request reached the backend");
+        seen
     }
 
     /// Everything that has arrived since the last call.
