@@ -6,6 +6,7 @@ pub mod access_log;
 pub mod address;
 pub mod audit;
 pub mod budget;
+mod claimants;
 pub mod denials;
 pub mod digest;
 pub mod duration;

@@ -1,10 +1,11 @@
 //! Hosts: which API the requests for a host name are for, where verifiers are told to go by it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::acceptance::{Reason, Rejection};
+use super::claimants::Claimants;
 use super::policy::{Age, ObjectName};
 
 /// Hosts that a message names; the others are counted.
@@ -23,8 +24,7 @@ pub struct HostClaim {
 #[derive(Clone, Debug, Default)]
 pub struct HostDirectory {
     claims: HashMap<ObjectName, HostClaim>,
-    /// Who claims a host, the oldest first.
-    by_host: HashMap<Arc<str>, BTreeMap<Age, ObjectName>>,
+    by_host: Claimants<Arc<str>>,
 }
 
 impl HostDirectory {
@@ -35,7 +35,7 @@ impl HostDirectory {
             return;
         }
         for host in &claim.hosts {
-            self.by_host.entry(Arc::clone(host)).or_default().insert(claim.age.clone(), name.clone());
+            self.by_host.enter(Arc::clone(host), &claim.age, name);
         }
         self.claims.insert(name.clone(), claim);
     }
@@ -44,12 +44,7 @@ impl HostDirectory {
     pub fn remove(&mut self, name: &ObjectName) {
         let Some(claim) = self.claims.remove(name) else { return };
         for host in &claim.hosts {
-            if let Some(claimants) = self.by_host.get_mut(host) {
-                claimants.remove(&claim.age);
-                if claimants.is_empty() {
-                    self.by_host.remove(host);
-                }
-            }
+            self.by_host.remove(host, &claim.age);
         }
     }
 
@@ -60,7 +55,7 @@ impl HostDirectory {
 
     /// Every host with the API that has it, which is the oldest of those that claim it.
     pub fn holders(&self) -> impl Iterator<Item = (&Arc<str>, &ObjectName)> {
-        self.by_host.iter().filter_map(|(host, claimants)| Some((host, claimants.first_key_value()?.1)))
+        self.by_host.holders()
     }
 
     /// Whether the API of that name has every host that it claims.
@@ -70,7 +65,7 @@ impl HostDirectory {
     pub fn judge(&self, name: &ObjectName) -> Result<(), Rejection> {
         let hosts = self.claims.get(name).map_or(&[][..], |claim| &claim.hosts);
         let taken = hosts.iter().filter_map(|host| {
-            let (_, holder) = self.by_host.get(host)?.first_key_value()?;
+            let (_, holder) = self.by_host.holder(host)?;
             (holder != name).then(|| format!("{host:?} belongs to ProtectedApi {holder}"))
         });
         let taken: Vec<_> = taken.collect();
@@ -88,7 +83,7 @@ impl HostDirectory {
     #[must_use]
     pub fn rivals(&self, name: &ObjectName) -> BTreeSet<ObjectName> {
         let hosts = self.claims.get(name).map_or(&[][..], |claim| &claim.hosts);
-        let claimants = hosts.iter().filter_map(|host| self.by_host.get(host)).flat_map(BTreeMap::values);
+        let claimants = hosts.iter().flat_map(|host| self.by_host.of(host)).map(|(_, claimant)| claimant);
         claimants.filter(|claimant| *claimant != name).cloned().collect()
     }
 }
@@ -109,6 +104,8 @@ pub fn of_authority(authority: &str) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use jiff::Timestamp;
     use proptest::prelude::*;
 

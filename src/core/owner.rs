@@ -1,10 +1,11 @@
 //! Owners: whom keys are issued to, and which object speaks for whom.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::acceptance::{Reason, Rejection};
 use super::budget::Quota;
+use super::claimants::Claimants;
 use super::policy::{Age, ObjectName, RateLimit};
 
 /// What an ApiKeyOwner says.
@@ -44,8 +45,7 @@ type Id = (Arc<str>, Arc<str>);
 #[derive(Clone, Debug, Default)]
 pub struct OwnerDirectory {
     claims: HashMap<ObjectName, OwnerClaim>,
-    /// Names of the objects that claim an id, the oldest first.
-    by_id: HashMap<Id, BTreeMap<Age, Arc<str>>>,
+    by_id: Claimants<Id>,
 }
 
 impl OwnerDirectory {
@@ -53,20 +53,14 @@ impl OwnerDirectory {
     pub fn enter(&mut self, name: &ObjectName, claim: OwnerClaim) {
         self.remove(name);
         let id = (Arc::clone(&name.namespace), Arc::clone(&claim.external_id));
-        self.by_id.entry(id).or_default().insert(claim.age.clone(), Arc::clone(&name.name));
+        self.by_id.enter(id, &claim.age, name);
         self.claims.insert(name.clone(), claim);
     }
 
     /// The object of that name is gone.
     pub fn remove(&mut self, name: &ObjectName) {
         let Some(claim) = self.claims.remove(name) else { return };
-        let id = (Arc::clone(&name.namespace), claim.external_id);
-        if let Some(claimants) = self.by_id.get_mut(&id) {
-            claimants.remove(&claim.age);
-            if claimants.is_empty() {
-                self.by_id.remove(&id);
-            }
-        }
+        self.by_id.remove(&(Arc::clone(&name.namespace), claim.external_id), &claim.age);
     }
 
     /// Every object is gone.
@@ -81,10 +75,9 @@ impl OwnerDirectory {
         namespace: &Arc<str>,
         external_id: &Arc<str>,
     ) -> Option<(ObjectName, Result<&Arc<Owner>, &Rejection>)> {
-        let (_, name) = self.claimants(namespace, external_id)?.first_key_value()?;
-        let oldest = ObjectName { namespace: Arc::clone(namespace), name: Arc::clone(name) };
-        let owner = self.claims.get(&oldest)?.owner.as_ref();
-        Some((oldest, owner))
+        let (_, oldest) = self.holder(namespace, external_id)?;
+        let owner = self.claims.get(oldest)?.owner.as_ref();
+        Some((oldest.clone(), owner))
     }
 
     /// What the owner with that external id says; `None` if nobody says anything about it that can be honoured.
@@ -102,7 +95,7 @@ impl OwnerDirectory {
     /// Whether some object claims that external id, though it may not be fit to speak for it.
     #[must_use]
     pub fn is_claimed(&self, namespace: &Arc<str>, external_id: &Arc<str>) -> bool {
-        self.claimants(namespace, external_id).is_some()
+        self.holder(namespace, external_id).is_some()
     }
 
     /// Whether the object of that name, which says this, counts.
@@ -112,8 +105,9 @@ impl OwnerDirectory {
     pub fn judge(&self, name: &ObjectName, claim: &OwnerClaim) -> Result<(), Rejection> {
         claim.owner.as_ref().map_err(Clone::clone)?;
         let id = &claim.external_id;
-        match self.claimants(&name.namespace, id).and_then(BTreeMap::first_key_value) {
-            Some((age, oldest)) if *oldest != name.name && *age < claim.age => {
+        match self.holder(&name.namespace, id) {
+            Some((age, oldest)) if oldest != name && *age < claim.age => {
+                let oldest = &oldest.name;
                 let message = format!(
                     "spec.externalId: {id:?} belongs to ApiKeyOwner {oldest}, which is older; choose another one or delete one of the two"
                 );
@@ -132,14 +126,13 @@ impl OwnerDirectory {
     /// The other objects that claim the same external id as the one of that name: what becomes of it may change
     /// what becomes of them.
     pub fn rivals(&self, name: &ObjectName) -> impl Iterator<Item = ObjectName> {
-        let claim = self.claims.get(name);
-        let claimants = claim.and_then(|claim| self.claimants(&name.namespace, &claim.external_id));
-        let others = claimants.into_iter().flat_map(BTreeMap::values).filter(|other| **other != name.name);
-        others.map(|other| ObjectName { namespace: Arc::clone(&name.namespace), name: Arc::clone(other) })
+        let id = self.claims.get(name).map(|claim| (Arc::clone(&name.namespace), Arc::clone(&claim.external_id)));
+        let claimants = id.into_iter().flat_map(|id| self.by_id.of(&id));
+        claimants.map(|(_, other)| other).filter(move |other| *other != name).cloned()
     }
 
-    fn claimants(&self, namespace: &Arc<str>, external_id: &Arc<str>) -> Option<&BTreeMap<Age, Arc<str>>> {
-        self.by_id.get(&(Arc::clone(namespace), Arc::clone(external_id)))
+    fn holder(&self, namespace: &Arc<str>, external_id: &Arc<str>) -> Option<(&Age, &ObjectName)> {
+        self.by_id.holder(&(Arc::clone(namespace), Arc::clone(external_id)))
     }
 }
 
@@ -219,7 +212,7 @@ mod tests {
         assert_eq!(["acme", "other"].map(|id| speaker(&directory, id)), [None, Some("a".to_owned())]);
         directory.clear();
         assert_eq!(speaker(&directory, "other"), None);
-        assert!(directory.by_id.is_empty(), "nothing is kept of what is gone");
+        assert_eq!(directory.by_id.holders().next(), None, "nothing is kept of what is gone");
     }
 
     #[test]
