@@ -15,7 +15,7 @@ fuzz := --manifest-path tests/fuzz/Cargo.toml
 .PHONY: help
 help: ## print this list
 	@printf 'make TARGET, where TARGET is\n'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf 'With CLUSTER=existing, demo, test and bench use the current kubeconfig'"'"'s cluster.\n'
 
 # The release build: the demo shows latencies, which an unoptimised build would misstate.
@@ -24,6 +24,10 @@ demo: tools ## the walk-through: a key from kubectl apply to its end, on a real 
 	cargo build --release --bin keyturn
 	cargo bench --no-run --bench revocation
 	$(in_cluster) tests/demo.sh "$(CARGO_TARGET_DIR)/release/keyturn"
+
+.PHONY: image
+image: ## the container image, with its bill of materials, built twice and checked; as root
+	tests/image.sh
 
 .PHONY: test
 test: tools ## every test, against an API server of its own

@@ -27,17 +27,12 @@ version=$("$work/builder/rootfs/keyturn" --version)
 version=${version#keyturn }
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 
-# Images that others keep on this machine are none of ours, and the other way round.
-echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$work/policy.json"
-buildah=(buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs --signature-policy "$work/policy.json")
 name=localhost/keyturn:$version
-"${buildah[@]}" build --quiet --pull-never --isolation chroot --timestamp 0 --build-context "builder=$work/builder" \
-  --build-arg "VERSION=$version" --build-arg "REVISION=$revision" --tag "$name" . >"$out/keyturn.id"
-rm -f "$out/keyturn.tar"
-"${buildah[@]}" push --quiet "$name" "docker-archive:$out/keyturn.tar:$name"
+image/archive.sh "$out/keyturn.tar" "$name" . --build-context "builder=$work/builder" \
+  --build-arg "VERSION=$version" --build-arg "REVISION=$revision" >"$out/keyturn.id"
 
 # Crates that only tests or the build itself use are not in the image. The tool writes beside Cargo.toml and nowhere else.
-SOURCE_DATE_EPOCH=0 cargo cyclonedx --quiet --format json --describe binaries --no-build-deps \
+SOURCE_DATE_EPOCH=0 cargo cyclonedx --quiet --format json --no-build-deps \
   --target "$(rustc --print host-tuple)" --override-filename keyturn.cdx
 mv keyturn.cdx.json "$out/"
 echo "image: $name, $(($(stat -c %s "$out/keyturn.tar") / 1048576)) MiB, id $(<"$out/keyturn.id")" >&2
