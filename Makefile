@@ -15,7 +15,7 @@ fuzz := --manifest-path tests/fuzz/Cargo.toml
 .PHONY: help
 help: ## print this list
 	@printf 'make TARGET, where TARGET is\n'
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf 'With CLUSTER=existing, demo, test and bench use the current kubeconfig'"'"'s cluster.\n'
 
 # The release build: the demo shows latencies, which an unoptimised build would misstate.
@@ -53,8 +53,13 @@ audit: ## known vulnerabilities in dependencies; fetches the advisory database
 	"$(KEYTURN_CACHE)/bin/cargo-deny" check advisories
 
 .PHONY: crds
-crds: ## write crds/ from the Rust types
+crds: ## write crds/ from the Rust types, and what the chart carries of this repository
 	cargo run --quiet --bin keyturn -- crds --dir crds
+	tests/chart.sh
+
+.PHONY: manifests
+manifests: crds ## as crds, and config/default from the chart
+	tests/chart.sh render
 
 .PHONY: bench
 bench: tools ## the benchmarks of docs/benchmarks.md

@@ -18,7 +18,7 @@ usage "$@"
 servers=(etcd kube-apiserver kube-controller-manager)
 [ "${CLUSTER:-}" != existing ] || servers=()
 bin=$("$root/tests/tools/install.sh" "${servers[@]}" etcdutl kubectl nginx wrk redis-server haproxy \
-  traefik caddy envoy)
+  traefik caddy envoy helm schemas.yaml)
 export PATH="$bin:$PATH"
 
 if [ "${CLUSTER:-}" = existing ]; then

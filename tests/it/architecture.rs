@@ -1,5 +1,6 @@
 //! Who may import whom, and that no file is forgotten. One table; every breach is one line with its place.
 
+mod copies;
 mod imports;
 mod modules;
 

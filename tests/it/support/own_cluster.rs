@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::accounts::log_in;
 use super::etcd::{self, Server};
-use super::process::{Process, Signal, scratch, tool};
+use super::process::{Process, Signal, printed, scratch, tool};
 use super::root;
 use super::wait::eventually;
 
@@ -96,15 +96,36 @@ impl OwnCluster {
 
     /// Runs `kubectl` as administrator, from the repository's root, and answers what it printed.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
-        let output = Command::new(tool("kubectl"))
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
-            .args(arguments)
-            .current_dir(root())
-            .output()
-            .expect("kubectl runs");
-        assert!(output.status.success(), "kubectl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        self.try_kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
+    }
+
+    /// As [`OwnCluster::kubectl`]; otherwise what it complained about.
+    pub(crate) fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(tool("kubectl"));
+        command.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments);
+        printed(&mut command)
+    }
+
+    /// Applies, or only tries, what a manifest says; a field that its kind does not have is refused.
+    pub(crate) fn apply(&self, manifest: &str, further: &[&str]) -> Result<String, String> {
+        let file = scratch("manifest.yaml");
+        std::fs::write(&file, manifest).expect("the folder of tests can be written to");
+        let file = file.to_str().expect("the folder of tests is text");
+        let apply = ["apply", "--server-side", "--force-conflicts", "--validate=strict", "--filename", file];
+        self.try_kubectl(&[&apply, further].concat())
+    }
+
+    /// Makes other people's kinds known, such as HTTPRoute or ServiceMonitor, of which nothing runs.
+    pub(crate) fn know_other_kinds(&self) {
+        let schemas = tool("schemas.yaml");
+        let file = schemas.to_str().expect("the folder of tools is text");
+        self.kubectl(&["apply", "--server-side", "--filename", file]);
+        self.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "--filename", file]);
+    }
+
+    /// Where its kubeconfig is, for programs that read one.
+    pub(crate) fn kubeconfig_file(&self) -> &Path {
+        &self.kubeconfig
     }
 
     fn kubeconfig(&self) -> Kubeconfig {
