@@ -17,6 +17,7 @@ pub(crate) mod nginx;
 pub(crate) mod own_cluster;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod wait;

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::process::{printed, tool};
+use crate::support::process::tool;
+use crate::support::program::printed;
 use crate::support::root;
 
 pub(super) const CHART: &str = "charts/keyturn";

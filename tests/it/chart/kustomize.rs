@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::helm::objects;
 use crate::support::apply::manifests;
-use crate::support::process::{printed, tool};
+use crate::support::process::tool;
+use crate::support::program::printed;
 
 /// Labels and annotations by which Helm knows what is its own.
 const HELMS: [&str; 3] = ["helm.sh/chart", "helm.sh/resource-policy", "app.kubernetes.io/managed-by"];

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use super::helm::{CHART, NAMESPACE};
 use crate::support::own_cluster::OwnCluster;
-use crate::support::process::{printed, scratch, tool};
+use crate::support::process::{scratch, tool};
+use crate::support::program::printed;
 use crate::support::root;
 
 const KEY: &str = r#"{"apiVersion": "keyturn.dev/v1alpha1", "kind": "ApiKey", "metadata": {"name": "ci", "namespace": "default"},

@@ -10,7 +10,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::accounts::log_in;
 use super::etcd::{self, Server};
-use super::process::{Process, Signal, printed, scratch, tool};
+use super::process::{Process, Signal, scratch, tool};
+use super::program::printed;
 use super::root;
 use super::wait::eventually;
 

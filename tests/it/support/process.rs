@@ -90,14 +90,6 @@ impl Drop for Process {
     }
 }
 
-/// What a program prints that is run to its end, from the repository's root; otherwise what it complained about.
-pub(crate) fn printed(command: &mut Command) -> Result<String, String> {
-    let output = command.current_dir(super::root()).output();
-    let output = output.unwrap_or_else(|error| panic!("running {}: {error}", command.get_program().display()));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
-}
-
 /// A path of its own for `name`, in the folder that cargo keeps for tests; says which test it belongs to.
 pub(crate) fn scratch(name: &str) -> PathBuf {
     let thread = std::thread::current();
