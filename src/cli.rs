@@ -4,6 +4,7 @@ mod callers;
 mod controller;
 mod counting;
 mod crds;
+mod doctor;
 mod grpc;
 mod health;
 mod options;
@@ -75,6 +76,8 @@ pub enum Error {
     SealOpen(#[from] seal_open::Error),
     #[error("shipping a log")]
     Ship(#[from] ship_nginx_log::Error),
+    #[error("explaining")]
+    Doctor(#[from] doctor::Error),
 }
 
 /// Does what the command line says, until it is done or told to stop.
@@ -88,6 +91,7 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Role::SealKeygen { key_file } => Ok(seal_keygen::run(&key_file)?),
         Role::SealOpen(options) => Ok(seal_open::run(&options)?),
         Role::ShipNginxLog(options) => ship_nginx_log::run(options),
+        Role::Doctor(options) => doctor::run(options),
         Role::Controller { common, leading } => block_on(controller(common, leading)),
         Role::Verifier { common, judging } => block_on(verifier(common, judging)),
         Role::All { common, leading, judging } => block_on(all(common, leading, judging)),
@@ -108,6 +112,7 @@ async fn controller(common: Common, leading: options::Leading) -> Result<(), Err
         missing: Box::new(controller.missing()),
         remarks: Box::new(controller.remarks()),
         measure: Box::new(|_| {}),
+        decisions: None,
     };
     let reconciling = controller.run(client, metrics, common.namespace(), operator_namespace, shutdown.clone());
     health::beside(common.health_listen, health, Box::pin(reconciling)).await

@@ -3,11 +3,12 @@
 //!
 //! [`server`] carries connections, [`grpc`] asks and answers in Envoy's own way, [`health`] is another port, [`report`] one more.
 //! Inside, `target` reads what is asked, `dialect` how the proxy describes the original request, `judge` asks the engine and
-//! whom else that takes, `answer`, `fields` and `problem` write it down.
+//! whom else that takes, `answer`, `fields` and `problem` write it down; [`decisions`] remembers what was refused.
 
 mod accept;
 mod answer;
 mod body;
+pub mod decisions;
 mod dialect;
 mod fields;
 pub mod grpc;
@@ -29,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::verify::engine::Engine;
 
 use answer::{Answer, Instant, Judge, Judged, answer};
+use decisions::Decisions;
 
 pub use judge::{Outside, Store};
 
@@ -37,13 +39,20 @@ pub struct AuthPort {
     metrics: Arc<Metrics>,
     engine: Arc<OnceLock<Engine>>,
     outside: Outside,
+    decisions: Arc<Decisions>,
 }
 
 impl AuthPort {
     /// Until there is an engine, everything is answered 503.
     #[must_use]
-    pub const fn new(metrics: Arc<Metrics>, engine: Arc<OnceLock<Engine>>, outside: Outside) -> Self {
-        Self { metrics, engine, outside }
+    pub fn new(metrics: Arc<Metrics>, engine: Arc<OnceLock<Engine>>, outside: Outside) -> Self {
+        Self { metrics, engine, outside, decisions: Arc::default() }
+    }
+
+    /// The same with what it refuses remembered there.
+    #[must_use]
+    pub fn remembering(self, decisions: Arc<Decisions>) -> Self {
+        Self { decisions, ..self }
     }
 
     /// Answers a call, and counts it. Its body is read only where it matters.
@@ -55,7 +64,7 @@ impl AuthPort {
     {
         let (parts, body) = call.into_parts();
         let began = Instant::now();
-        let judge = Judge { engine: self.engine.get(), outside: &self.outside };
+        let judge = Judge { engine: self.engine.get(), outside: &self.outside, decisions: &self.decisions };
         let Answer { response, judged } = answer(judge, &parts, body::read(body), began, Instant::now).await;
         if let Some(judged) = judged {
             self.count(judged, began);

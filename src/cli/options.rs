@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::callers::Callers;
 use super::counting::Counting;
+use super::doctor::{self, Doctor};
 use super::grpc::GrpcOptions;
 use super::reporting::Reporting;
 use super::ship_nginx_log::{self, ShipNginxLog};
@@ -71,6 +72,9 @@ pub(super) enum Role {
     /// Follows an access log of nginx and reports to verifiers how many bytes went through with each key.
     #[command(after_help = ship_nginx_log::HELP)]
     ShipNginxLog(ShipNginxLog),
+    /// Says what is wrong and what to do: asks verifiers why a request was refused.
+    #[command(after_help = doctor::HELP)]
+    Doctor(Doctor),
 }
 
 const KEYGEN_HELP: &str = "\

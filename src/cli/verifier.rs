@@ -17,6 +17,7 @@ use super::{Error, listen};
 use crate::clock::since_boot;
 use crate::feed::{Feed, Options, ServerClock};
 use crate::metrics::Metrics;
+use crate::transport::decisions::Decisions;
 use crate::transport::grpc::{self, GrpcPort};
 use crate::transport::health::Health;
 use crate::transport::report::{self, ReportPort};
@@ -31,6 +32,7 @@ pub(super) struct Verifier {
     /// `None`: rate limits are counted in memory.
     store: Option<Store>,
     metrics: Arc<Metrics>,
+    decisions: Arc<Decisions>,
     listener: TcpListener,
     grpc: Option<Opened>,
     /// `None`: nobody reports here.
@@ -72,6 +74,7 @@ impl Verifier {
             feed: Arc::new(Feed::new(options)),
             store,
             metrics,
+            decisions: Arc::default(),
             listener,
             grpc,
             reporting,
@@ -107,6 +110,7 @@ impl Verifier {
             missing: Box::new(self.missing()),
             remarks: Box::new(remarks),
             measure: Box::new(measure),
+            decisions: Some(Arc::clone(&self.decisions)),
         }
     }
 
@@ -145,7 +149,8 @@ impl Verifier {
             let port = Arc::new(ReportPort::new(reports, token, metrics));
             report::server::serve(listener, tls, port, drain).await;
         };
-        let port = Arc::new(AuthPort::new(self.metrics, self.feed.engine(), outside));
+        let port = AuthPort::new(self.metrics, self.feed.engine(), outside).remembering(self.decisions);
+        let port = Arc::new(port);
         let (auth, drain, admission) = (Arc::clone(&port), self.drain.clone(), self.admission.clone());
         let serving_grpc = async move {
             let Some(Opened { listener, tls, route_by_host }) = self.grpc else { return };

@@ -40,6 +40,12 @@ impl AddressSet {
         self.0.is_empty()
     }
 
+    /// The ranges, as manifests have them.
+    pub fn entries(&self) -> impl Iterator<Item = String> {
+        let single = |net: &IpNet| net.prefix_len() == net.max_prefix_len();
+        self.0.iter().map(move |net| if single(net) { net.addr().to_string() } else { net.to_string() })
+    }
+
     /// Whether the address lies in one of the ranges, or there is no restriction.
     #[must_use]
     pub fn admits(&self, address: IpAddr) -> bool {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::check::Check;
+
 /// Why a request is refused. The order is the order of the checks.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Code {
@@ -50,6 +52,28 @@ impl Code {
     #[must_use]
     pub fn is_about_the_key(self) -> bool {
         self >= Self::Unauthorized
+    }
+
+    /// The check that refuses with this code, unless it says otherwise.
+    #[must_use]
+    pub const fn check(self) -> Check {
+        match self {
+            Self::Unavailable => Check::Freshness,
+            Self::ApiNotFound => Check::Api,
+            Self::BadRequest => Check::Description,
+            Self::Unauthorized => Check::Credential,
+            Self::Revoked => Check::Revocation,
+            Self::NotAccepted => Check::Acceptance,
+            Self::Disabled => Check::Enabled,
+            Self::Expired => Check::Expiry,
+            Self::IpNotAllowed => Check::Address,
+            Self::RouteNotFound => Check::Route,
+            Self::InsufficientScope => Check::Scopes,
+            Self::ResourceNotFound | Self::ResourceForbidden => Check::Resource,
+            Self::RateLimited => Check::RateLimits,
+            Self::QuotaExceeded => Check::Quotas,
+            Self::CreditsExhausted => Check::Credits,
+        }
     }
 
     /// As problem documents, headers, logs and metrics spell it.
@@ -151,19 +175,29 @@ pub struct LimitState {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Denial {
     pub code: Code,
+    /// What has failed.
+    pub check: Check,
     /// What the API calls it, if not as all do: `MODEL_FORBIDDEN`.
     pub told: Option<Arc<str>>,
     /// Seconds after which the same request would pass, rounded up; with codes about limits, quotas and credits only.
     pub retry_after: Option<u32>,
     /// For the log: what exactly was wrong. Never a credential.
     pub cause: &'static str,
+    /// Name of the quota that is used up.
+    pub quota: Option<Arc<str>>,
 }
 
 impl Denial {
     /// A refusal that no waiting cures.
     #[must_use]
     pub const fn new(code: Code, cause: &'static str) -> Self {
-        Self { code, told: None, retry_after: None, cause }
+        Self { code, check: code.check(), told: None, retry_after: None, cause, quota: None }
+    }
+
+    /// The same by another check than the code's own.
+    #[must_use]
+    pub fn by(self, check: Check) -> Self {
+        Self { check, ..self }
     }
 
     /// The code as callers are told it.
@@ -180,6 +214,7 @@ mod tests {
     #[test]
     fn codes_are_listed_in_the_order_of_the_checks_and_read_back() {
         assert!(Code::ALL.is_sorted());
+        assert!(Check::ALL.is_sorted() && Code::ALL.map(Code::check).is_sorted());
         for code in Code::ALL {
             assert_eq!(code.as_str().parse(), Ok(code));
         }

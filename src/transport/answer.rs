@@ -10,6 +10,7 @@ use hyper::body::Bytes;
 use jiff::Timestamp;
 use tracing::info;
 
+use super::decisions::{Asked, Decisions, decision};
 use super::dialect::{Call, Carries, Dialect};
 use super::judge::Outside;
 use super::target::{Policy, Target};
@@ -77,6 +78,8 @@ pub(super) struct Judge<'a> {
     /// `None`: nothing can be judged yet.
     pub(super) engine: Option<&'a Engine>,
     pub(super) outside: &'a Outside,
+    /// Remembers what is refused.
+    pub(super) decisions: &'a Decisions,
 }
 
 /// Answers a call by its head, and by its body where a resource may stand in that. `clock` is asked again when something
@@ -127,12 +130,6 @@ async fn judge(
     began: Instant,
     clock: impl Fn() -> Instant + Sync,
 ) -> Answer {
-    let Some(engine) = by.engine else {
-        let denial = Denial::new(Code::Unavailable, "there is no pepper yet");
-        let response = refused(dialect, policy, call.headers, None, &denial);
-        let judged = Judged { api: ApiLabel::default(), code: denial.code.as_str(), would_deny: None };
-        return Answer { response, judged: Some(judged) };
-    };
     let mut request = Request {
         namespace: policy.namespace,
         api: policy.api,
@@ -142,20 +139,28 @@ async fn judge(
         headers: call.headers,
     };
     let read;
-    if engine.reads_body(&request) {
-        read = if body::is_cut_off(call.headers) { Err(body::CUT_OFF) } else { body.await };
-        request.body = read.as_deref().map_err(|cause| *cause);
-    }
-    let verdict = by.outside.judge(engine, &request, began, &clock).await;
+    let verdict = match by.engine {
+        Some(engine) => {
+            if engine.reads_body(&request) {
+                read = if body::is_cut_off(call.headers) { Err(body::CUT_OFF) } else { body.await };
+                request.body = read.as_deref().map_err(|cause| *cause);
+            }
+            by.outside.judge(engine, &request, began, &clock).await
+        }
+        None => Verdict::without_engine(),
+    };
     let judged = Some(Judged::from(&verdict));
-    let Verdict { denial, would_deny, identity, limit, api, route } = verdict;
-    if let Some(told) = denial.as_ref().or(would_deny.as_ref()) {
-        let request_id = call.headers.get(fields::REQUEST_ID).and_then(|id| id.to_str().ok());
-        let route = route.as_ref().map(|route| &*route.name);
-        tell(told, denial.is_some(), (policy.namespace, policy.api), request_id, route, identity.as_ref());
-    }
+    // Nobody asks for the id of a request that passes.
+    let refusal = verdict.denial.as_ref().or(verdict.would_deny.as_ref()).map(|told| {
+        let request_id = request_id(call.headers);
+        let asked = Asked { dialect: dialect.name, request: &request, reads: dialect.reads(), client: "nobody" };
+        tell(told, &verdict, (policy.namespace, policy.api), &request_id);
+        decision(&asked, &verdict, began.now).into_iter().for_each(|it| by.decisions.keep(&request_id, it));
+        request_id
+    });
+    let Verdict { denial, would_deny, identity, limit, api, route: _ } = verdict;
     let mut response = match (&denial, &would_deny) {
-        (Some(denial), _) => refused(dialect, policy, call.headers, api.as_deref(), denial),
+        (Some(denial), _) => refused(dialect, policy, refusal.unwrap_or_default(), api.as_deref(), denial),
         // A key that is not good is nobody's.
         (None, Some(would_deny)) => allowed(None, would_deny.name()),
         (None, None) => allowed(identity.as_ref(), ""),
@@ -188,11 +193,11 @@ fn allowed(identity: Option<&Identity>, would_deny: &str) -> Response<String> {
 fn refused(
     dialect: &Dialect,
     policy: &Policy<'_>,
-    headers: &HeaderMap,
+    request_id: String,
     api: Option<&Api>,
     denial: &Denial,
 ) -> Response<String> {
-    let (told, request_id) = (problem::told(api, denial.code, denial.name()), request_id(headers));
+    let told = problem::told(api, denial.code, denial.name());
     let body = dialect.carries.has_body().then(|| problem::body(denial.code, denial.name(), told, &request_id));
     let has_body = body.is_some();
     let mut response = Response::new(body.unwrap_or_default());
@@ -234,23 +239,16 @@ fn nothing_there(status: StatusCode) -> Answer {
 }
 
 /// The caller learns little; the log learns everything but the key.
-pub(super) fn tell(
-    denial: &Denial,
-    enforced: bool,
-    (namespace, api): (&str, &str),
-    request_id: Option<&str>,
-    route: Option<&str>,
-    identity: Option<&Identity>,
-) {
+pub(super) fn tell(denial: &Denial, verdict: &Verdict, (namespace, api): (&str, &str), request_id: &str) {
     info!(
         code = denial.name(),
         cause = denial.cause,
         api = %format_args!("{namespace}/{api}"),
-        route,
-        key = identity.map(|identity| identity.entry().id()),
+        route = verdict.route.as_ref().map(|route| &*route.name),
+        key = verdict.identity.as_ref().map(|identity| identity.entry().id()),
         request = request_id,
         "{}",
-        if enforced { "refused" } else { "let pass in audit mode" }
+        if verdict.denial.is_some() { "refused" } else { "let pass in audit mode" }
     );
 }
 

@@ -8,6 +8,8 @@ mod read;
 
 use http::HeaderName;
 
+use super::decisions::Reading;
+
 pub(super) use carries::Carries;
 pub(super) use read::Call;
 
@@ -107,6 +109,22 @@ static DIALECTS: [Dialect; 9] = [
 ];
 
 impl Dialect {
+    /// The headers that the description of a request is read from.
+    pub(super) fn reads(&self) -> Vec<(&str, Reading)> {
+        let original = match &self.original {
+            Place::Headers { method, target, .. } => {
+                vec![(method.as_str(), Reading::Method), (target.as_str(), Reading::Target)]
+            }
+            Place::RequestLine => Vec::new(),
+        };
+        let client = match &self.client {
+            Client::Header(name) | Client::Optional(name) => Some(name.as_str()),
+            Client::Forwarded => Some("x-forwarded-for"),
+            Client::Nowhere => None,
+        };
+        original.into_iter().chain(client.map(|name| (name, Reading::Client))).collect()
+    }
+
     /// The dialect of this name.
     pub(super) fn find(name: &str) -> Option<&'static Self> {
         DIALECTS.iter().find(|dialect| dialect.name == name)

@@ -22,9 +22,10 @@ use tower::{Service as _, service_fn};
 
 use super::AuthPort;
 use super::answer::{Instant, Judged, request_id, tell};
+use super::decisions::{Asked, decision};
 use crate::core::hosts;
 use crate::core::policy::ObjectName;
-use crate::core::verdict::{Code, Denial};
+use crate::core::verdict::Denial;
 use crate::verify::engine::{Engine, Verdict};
 use crate::verify::request;
 use attributes::{ClientHeaders, Policy, body, original};
@@ -36,6 +37,9 @@ const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 
 /// The path of its only method.
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// Who tells the client's address.
+const CLIENT: &str = "the peer of Envoy's connection";
 
 /// The longest message, in bytes: headers and the longest body that is read, with room to spare.
 const MAX_MESSAGE: usize = 1024 * 1024;
@@ -86,33 +90,31 @@ impl GrpcPort {
             (None, Some(api)) => (&*api.namespace, &*api.name),
             (None, None) => ("", ""),
         };
-        let verdict = if let Some(engine) = engine {
-            let request = request::Request {
-                namespace: names.0,
-                api: names.1,
-                route: policy.route,
-                original: original(attributes),
-                body: body(http),
-                headers: &headers,
-            };
-            self.auth.outside.judge(engine, &request, began, &clock).await
-        } else {
-            let denial = Denial::new(Code::Unavailable, "there is no pepper yet");
-            Verdict { denial: Some(denial), ..Verdict::default() }
+        let request = request::Request {
+            namespace: names.0,
+            api: names.1,
+            route: policy.route,
+            original: original(attributes),
+            body: body(http),
+            headers: &headers,
         };
-        let tell = |denial: &Denial, request_id: &str| {
-            let route = verdict.route.as_ref().map(|route| &*route.name);
-            tell(denial, verdict.denial.is_some(), names, Some(request_id), route, verdict.identity.as_ref());
+        let verdict = match engine {
+            Some(engine) => self.auth.outside.judge(engine, &request, began, &clock).await,
+            None => Verdict::without_engine(),
+        };
+        let remember = |denial: &Denial| {
+            let request_id = request_id(&headers);
+            tell(denial, &verdict, names, &request_id);
+            let asked = Asked { dialect: "grpc", request: &request, reads: Vec::new(), client: CLIENT };
+            let decision = decision(&asked, &verdict, began.now);
+            decision.into_iter().for_each(|decision| self.auth.decisions.keep(&request_id, decision));
+            request_id
         };
         // Nobody asks for the id of a request that passes.
         let response = match (&verdict.denial, &verdict.would_deny) {
-            (Some(denial), _) => {
-                let request_id = request_id(&headers);
-                tell(denial, &request_id);
-                reply::denied(denial, &verdict, names, request_id, began.now)
-            }
+            (Some(denial), _) => reply::denied(denial, &verdict, names, remember(denial), began.now),
             (None, would_deny) => {
-                would_deny.iter().for_each(|denial| tell(denial, &request_id(&headers)));
+                would_deny.iter().for_each(|denial| drop(remember(denial)));
                 reply::allowed(&verdict, began.now)
             }
         };

@@ -7,7 +7,6 @@
 mod checks;
 mod elsewhere;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use super::request::{Headers, Original, Request};
 use super::spender::Shortage;
 use super::store::OnStoreError;
 use super::terms::Granted;
+use crate::core::check::Check;
 use crate::core::path;
 use crate::core::pepper::Peppers;
 use crate::core::policy::{Api, Mode, ObjectName, Preflight, Unmatched};
@@ -78,7 +78,7 @@ impl Case {
     #[must_use]
     pub fn unavailable(self) -> Verdict {
         let cause = "no quota or credits could be had in time";
-        self.settle(Err(Denial::new(Code::Unavailable, cause)), None)
+        self.settle(Err(Denial::new(Code::Unavailable, cause).by(Check::Quotas)), None)
     }
 
     fn known_key(&self) -> Option<(&Entry, &Granted)> {
@@ -130,6 +130,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// While there is no engine, nothing passes.
+    #[must_use]
+    pub fn without_engine() -> Self {
+        Self { denial: Some(Denial::new(Code::Unavailable, "there is no pepper yet")), ..Self::default() }
+    }
+
     /// In audit mode whatever is wrong with a key or its use is told, and nothing else.
     fn close(mut self, outcome: Result<(), Denial>) -> Self {
         let Err(denial) = outcome else { return self };
@@ -193,8 +199,7 @@ impl Engine {
         let charge = |presented: &Use<'_, H>| presented.check_and_charge();
         let step = self.judge(request, now, monotonic, &mut verdict, charge);
         let case = |verdict: Verdict| {
-            let original = request.original.ok().zip(verdict.api.as_deref());
-            let from = original.and_then(|(original, api)| client(api, &original, request.headers));
+            let from = verdict.api.as_deref().and_then(|api| request.client(api));
             let request = LastUse { at: now, from };
             Case { verdict, index: Arc::clone(&self.index), request, since_boot: monotonic }
         };
@@ -239,7 +244,7 @@ impl Engine {
             return Err(Denial::new(Code::ApiNotFound, "there is no such ProtectedApi"));
         };
         let Some(api) = api else {
-            return Err(Denial::new(Code::Unavailable, "the ProtectedApi is not accepted"));
+            return Err(Denial::new(Code::Unavailable, "the ProtectedApi is not accepted").by(Check::Api));
         };
         verdict.api = Some(Arc::clone(api));
         let original = request.original.map_err(|cause| Denial::new(Code::BadRequest, cause))?;
@@ -256,7 +261,7 @@ impl Engine {
         let presented = credentials::find(api, request.headers, original.target, is_imported)
             .map_err(|none| Denial::new(Code::Unauthorized, none.as_str()))?;
         let Some((entry, digest)) = find(presented.bytes()) else {
-            return Err(Denial::new(Code::Unauthorized, "no key of this API has this string"));
+            return Err(Denial::new(Code::Unauthorized, "no key of this API has this string").by(Check::Key));
         };
         let version = entry.version(&digest).unwrap_or_default();
         let presented = Use {
@@ -265,7 +270,7 @@ impl Engine {
             version,
             api,
             original: &original,
-            client: client(api, &original, request.headers),
+            client: request.client(api),
             headers: request.headers,
             body: request.body,
             matched: &matched,
@@ -320,11 +325,6 @@ fn matched<'a>(api: &'a Api, named: Option<&str>, original: &Original<'_>) -> Re
         (None, Unmatched::RequireKey) => Matched::Anything,
         (None, Unmatched::Deny) => Matched::Nothing("no route has this method and path"),
     })
-}
-
-/// Where a request for that API came from, as far as anybody whom it believes can tell.
-fn client<H: Headers + ?Sized>(api: &Api, original: &Original<'_>, headers: &H) -> Option<IpAddr> {
-    original.client.resolve(headers, &api.trusted_forwarders)
 }
 
 /// Whether this is a CORS preflight request that the API lets pass. Browsers send it without credentials

@@ -223,6 +223,11 @@ impl Entry {
         version_is_over || expiry.is_some_and(|expiry| expiry <= now)
     }
 
+    /// Where the key may be used from; nothing: everywhere.
+    pub fn ip_allowlist(&self) -> impl Iterator<Item = String> {
+        self.ip_allowlist.entries()
+    }
+
     /// Whether the key may be used from there. An address that nobody knows is in no list.
     pub(super) fn admits(&self, client: Option<IpAddr>) -> bool {
         self.ip_allowlist.is_empty() || client.is_some_and(|client| self.ip_allowlist.admits(client))
@@ -259,6 +264,11 @@ impl Identity {
     pub fn tier(&self) -> &str {
         let tier = self.entry.granted().ok().and_then(|granted| granted.tier.as_deref());
         tier.map_or("", |tier| &*tier.name)
+    }
+
+    /// Every scope that the key holds; none if it can't be honoured.
+    pub fn held_scopes(&self) -> impl Iterator<Item = &str> {
+        self.entry.granted().into_iter().flat_map(|granted| granted.scopes.iter())
     }
 
     /// Scopes separated by spaces, at most 2 KiB of whole ones; empty unless the API asks for them.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::core::address::AddressSet;
 use crate::core::forwarded;
+use crate::core::policy::Api;
 
 /// The longest body that is read, in bytes: what names a resource stands in documents, not in uploads.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -37,6 +38,14 @@ pub struct Request<'a, H: ?Sized> {
     /// The body that the client sent, empty if there is none, or why it is not known.
     pub body: Result<&'a [u8], &'static str>,
     pub headers: &'a H,
+}
+
+impl<H: Headers + ?Sized> Request<'_, H> {
+    /// Where the client is, as far as anybody whom that API believes can tell.
+    #[must_use]
+    pub fn client(&self, api: &Api) -> Option<IpAddr> {
+        self.original.ok().and_then(|original| original.client.resolve(self.headers, &api.trusted_forwarders))
+    }
 }
 
 /// The request that the client sent to the proxy.

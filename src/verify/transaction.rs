@@ -12,6 +12,7 @@ use super::account::Account;
 use super::allowance::{Allowance, Shadow};
 use super::limits::{Demand, closeness, longest};
 use super::purse::{Drawn, Standing, need};
+use crate::core::check::Check;
 use crate::core::ledger::Budget;
 use crate::core::verdict::{Code, Denial, LimitState};
 
@@ -76,7 +77,8 @@ fn check(parts: &mut [Part<'_>], spending: &Spending<'_>) -> Outcome {
 
 /// The refusal while it is not known how large this process's part of a limit is.
 pub(super) fn unknown_share() -> Denial {
-    Denial::new(Code::Unavailable, "it is not known yet among how many processes limits are shared")
+    let cause = "it is not known yet among how many processes limits are shared";
+    Denial::new(Code::Unavailable, cause).by(Check::RateLimits)
 }
 
 /// The refusal for want of room in a rate limit.
@@ -141,11 +143,11 @@ impl Part<'_> {
     fn tally(&mut self, spending: &Spending<'_>, quotas: &mut Tally, credits: &mut Tally) {
         let Some(purse) = &mut self.account.purse else { return };
         for (at, need) in needs(self.allowance, self.shadow, spending.credits) {
-            let tally = match self.allowance.budgets.get(at) {
-                Some(Budget::Credits(_)) => &mut *credits,
-                _ => &mut *quotas,
+            let (tally, name) = match self.allowance.budgets.get(at) {
+                Some(Budget::Quota { quota, .. }) => (&mut *quotas, Some(&quota.name)),
+                _ => (&mut *credits, None),
             };
-            tally.add(purse.standing(at, need, spending.demand.now));
+            tally.add(name, purse.standing(at, need, spending.demand.now));
         }
     }
 
@@ -174,18 +176,21 @@ struct Exhausted(Option<Timestamp>);
 #[derive(Debug, Default)]
 struct Tally {
     exhausted: Option<Exhausted>,
+    /// The first quota that is.
+    quota: Option<Arc<str>>,
     unknown: bool,
     short: bool,
 }
 
 impl Tally {
-    fn add(&mut self, standing: Standing) {
+    fn add(&mut self, quota: Option<&Arc<str>>, standing: Standing) {
         match standing {
             Standing::Enough => {}
             Standing::Short(_) => self.short = true,
             Standing::Unknown => self.unknown = true,
             Standing::Exhausted(until) => {
                 let Exhausted(longest) = self.exhausted.unwrap_or(Exhausted(until));
+                self.quota = self.quota.take().or_else(|| quota.cloned());
                 self.exhausted = Some(Exhausted(longest.zip(until).map(|(one, other)| one.max(other))));
             }
         }
@@ -195,11 +200,11 @@ impl Tally {
         match self {
             Self { exhausted: Some(Exhausted(until)), .. } => {
                 let retry_after = until.map(|until| seconds_until(until, now));
-                Outcome::Refused(Denial { retry_after, ..Denial::new(code, cause) })
+                Outcome::Refused(Denial { retry_after, quota: self.quota.clone(), ..Denial::new(code, cause) })
             }
             Self { unknown: true, .. } => {
                 let cause = "what was spent of a quota or of the credits is not known";
-                Outcome::Refused(Denial::new(Code::Unavailable, cause))
+                Outcome::Refused(Denial::new(Code::Unavailable, cause).by(code.check()))
             }
             Self { short: true, .. } => Outcome::Short,
             _ => Outcome::Charged,

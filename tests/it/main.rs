@@ -8,6 +8,7 @@ mod architecture;
 mod audit;
 mod chart;
 mod controller;
+mod decisions;
 mod delivery;
 mod docs;
 mod enforced;

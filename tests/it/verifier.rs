@@ -29,7 +29,7 @@ async fn create_pepper(namespace: &Namespace) {
     secrets.create(&PostParams::default(), &secret).await.expect("the pepper is created");
 }
 
-async fn create_api(namespace: &Namespace) {
+pub(crate) async fn create_api(namespace: &Namespace) {
     let spec = json!({"keyFormat": {"prefix": "sk"}, "credentials": [{"header": "X-API-Key"}]});
     let api = json!({
         "apiVersion": "keyturn.dev/v1alpha1", "kind": "ProtectedApi", "metadata": {"name": "transcripts"}, "spec": spec,
@@ -39,7 +39,7 @@ async fn create_api(namespace: &Namespace) {
 }
 
 /// A verifier that has all that it needs.
-async fn start(namespace: &Namespace) -> Keyturn {
+pub(crate) async fn start(namespace: &Namespace) -> Keyturn {
     create_pepper(namespace).await;
     let mut verifier = Keyturn::start("verifier", namespace, &["--drain-delay=0s"]);
     verifier.ready().await;

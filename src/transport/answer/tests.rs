@@ -1,5 +1,6 @@
 //! Whole answers of a real engine, by a table of calls.
 
+mod decisions;
 mod dialects;
 
 use std::cell::Cell;
@@ -173,8 +174,13 @@ impl Asked {
 
 /// Answers without waiting for anything.
 fn answer_at(at: Instant, engine: Option<&Engine>, parts: &Parts) -> Answer {
+    answer_remembering(&Decisions::default(), at, engine, parts)
+}
+
+fn answer_remembering(decisions: &Decisions, at: Instant, engine: Option<&Engine>, parts: &Parts) -> Answer {
     let outside = Outside::default();
-    answer(Judge { engine, outside: &outside }, parts, ready(Err("no body")), at, || at).now_or_never().unwrap()
+    let judge = Judge { engine, outside: &outside, decisions };
+    answer(judge, parts, ready(Err("no body")), at, || at).now_or_never().unwrap()
 }
 
 /// Status, header lines and body, as they would be read.
@@ -299,7 +305,8 @@ fn a_body_is_read_where_the_routes_resource_stands_in_one_and_only_there() {
     api.routes = Routes::build(vec![infer, plain]).unwrap();
     let engine = engine_of(api);
     let outside = Outside::default();
-    let judge = Judge { engine: Some(&engine), outside: &outside };
+    let decisions = Decisions::default();
+    let judge = Judge { engine: Some(&engine), outside: &outside, decisions: &decisions };
     for (uri, partial, body, expected) in [
         ("/v1/infer", "false", Err("no body"), (Some("MODEL_NOT_FOUND"), true)),
         ("/v1/infer", "false", Ok("model=gpt"), (Some("MODEL_NOT_FOUND"), true)),
@@ -364,7 +371,7 @@ fn what_becomes_known_while_a_store_answers_counts() {
         let store = Store { limits, on_error: OnStoreError::Deny, metrics: Arc::default() };
         let outside = Outside { store: Some(store), ..Outside::default() };
         let request = nginx(AUTH).with_key().request();
-        let judge = Judge { engine: Some(&engine), outside: &outside };
+        let judge = Judge { engine: Some(&engine), outside: &outside, decisions: &Decisions::default() };
         let Answer { judged, .. } =
             answer(judge, &request, ready(Err("no body")), AT, || answered).now_or_never().unwrap();
         assert_eq!(judged, Some(judged_as(expected, None)));

@@ -97,6 +97,41 @@ code=UNAUTHORIZED api=speech/transcripts route=read"#
 }
 
 #[tokio::test]
+async fn what_is_remembered_of_a_refusal_is_no_key_wherever_it_was() {
+    let key = string();
+    let key = key.expose();
+    let mut requests: Vec<CheckRequest> =
+        ["x-api-key", "authorization", "cookie", "host", "x-forwarded-for", "x-original-uri"]
+            .map(|name| request("/v1/a", &[(name, key)]))
+            .into();
+    for path in [format!("/v1/{key}"), format!("/{key}?{key}&api_key={key}")] {
+        let mut of_path = with_key("/");
+        of_path.attributes.request.http.path = path.into();
+        requests.push(of_path);
+    }
+    for (name, of_api) in [("api", format!("{key}/{key}")), ("route", key.to_owned())] {
+        let mut named = request("/v1/a", &[]);
+        named.attributes.context_extensions.insert(0, pair(name, &of_api));
+        requests.push(named);
+    }
+    for request in &mut requests {
+        request.attributes.source.address.socket_address.address = "198.51.100.7".into();
+        let port = port(|_| {});
+        let _ = ask(&port, request).await;
+        let told = port.auth.decisions.of("r-1");
+        assert_eq!(told.len(), 1);
+        let text = serde_json::to_string(&*told[0]).unwrap();
+        assert!(!text.contains(&key[8..24]) && text.contains(r#""dialect":"grpc""#), "{text}");
+    }
+    let port = port(|_| {});
+    let mut foreign = with_key("/v1/a");
+    foreign.attributes.source.address.socket_address.address = "198.51.100.7".into();
+    let _ = ask(&port, &foreign).await;
+    let client = port.auth.decisions.of("r-1")[0].request.client.clone();
+    assert_eq!((client.address, &*client.told_by), ("198.51.100.7".parse().ok(), CLIENT));
+}
+
+#[tokio::test]
 async fn a_refusal_about_a_known_key_says_how_its_limit_stands() {
     let port = port(|_| {});
     let mut foreign = with_key("/v1/a");

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::checks::Accounts;
 use super::{Case, Verdict};
+use crate::core::check::Check;
 use crate::core::ratelimit::{Cells, Standing};
 use crate::core::verdict::{Code, Denial, LimitState};
 use crate::verify::allowance::{Allowance, Limit, Origin, Shadow};
@@ -108,7 +109,8 @@ impl Inquiry {
             Ok(answer) => (self.room(answer), self.closest(answer)),
             Err(OnStoreError::Local) => self.ask_here(&case),
             Err(OnStoreError::Deny) => {
-                (Err(Denial::new(Code::Unavailable, "the store of rate limits has not answered")), None)
+                let denial = Denial::new(Code::Unavailable, "the store of rate limits has not answered");
+                (Err(denial.by(Check::RateLimits)), None)
             }
         };
         let outcome = standing.and_then(|()| match (self.refusal.take(), room) {

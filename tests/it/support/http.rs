@@ -46,6 +46,11 @@ impl HttpClient {
         Self { inner: Client::builder(TokioExecutor::new()).build(connector), server }
     }
 
+    /// Whom it calls.
+    pub(crate) fn server(&self) -> SocketAddr {
+        self.server
+    }
+
     /// GET with these header fields.
     pub(crate) async fn get(&self, target: &str, headers: &[(&str, &str)]) -> Result<Answer, String> {
         self.send(Method::GET, target, headers).await

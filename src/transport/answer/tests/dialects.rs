@@ -4,7 +4,7 @@ use super::*;
 use crate::core::denials::{Denials, Wording};
 
 /// A call as each proxy makes it, about GET /v1/a from 192.0.2.1.
-fn called_by(dialect: &str) -> Asked {
+pub(super) fn called_by(dialect: &str) -> Asked {
     let path = match dialect {
         "envoy" | "envoy-edge" => format!("/auth/{dialect}/speech/transcripts/v1/a"),
         _ => format!("/auth/{dialect}/speech/transcripts"),
@@ -23,8 +23,8 @@ fn called_by(dialect: &str) -> Asked {
     Asked { path, headers: headers.map(|(name, value)| (*name, (*value).to_owned())).collect() }
 }
 
-const ONLY_401_AND_403: [&str; 3] = ["nginx", "ingress-nginx", "ngf"];
-const EVERYTHING: [&str; 6] = ["traefik", "caddy", "apisix", "haproxy", "envoy", "envoy-edge"];
+pub(super) const ONLY_401_AND_403: [&str; 3] = ["nginx", "ingress-nginx", "ngf"];
+pub(super) const EVERYTHING: [&str; 6] = ["traefik", "caddy", "apisix", "haproxy", "envoy", "envoy-edge"];
 
 /// What every proxy that carries everything is answered about the request `r-1`.
 fn whole_refusal(status: u16, code: Code) -> String {
