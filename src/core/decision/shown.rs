@@ -42,7 +42,8 @@ impl Shown {
     #[must_use]
     pub fn name(text: &[u8]) -> Self {
         let is_word = |word: &[u8]| {
-            let letters = word.strip_prefix(b"v").filter(|rest| rest.iter().all(u8::is_ascii_digit)).map_or(word, |_| b"");
+            let letters =
+                word.strip_prefix(b"v").filter(|rest| rest.iter().all(u8::is_ascii_digit)).map_or(word, |_| b"");
             word.len() < SHORTEST_KEY && letters.iter().all(u8::is_ascii_lowercase)
         };
         let is_name = text.len() <= LONGEST && text.split(|byte| b"-./".contains(byte)).all(is_word);
@@ -160,7 +161,13 @@ mod tests {
             assert_eq!(target(&text), expected, "{text}");
         }
         assert_eq!(Shown::brief(MINTED.as_bytes()).to_string(), "(46 bytes)");
-        for name in [MINTED, "0123456789abcdef", "550e8400-e29b-41d4-a716-446655440000", "A1B2C-3D4E5-F6G7H", "a1b2c-3d4e5-f6g7h"] {
+        for name in [
+            MINTED,
+            "0123456789abcdef",
+            "550e8400-e29b-41d4-a716-446655440000",
+            "A1B2C-3D4E5-F6G7H",
+            "a1b2c-3d4e5-f6g7h",
+        ] {
             assert_eq!(Shown::name(name.as_bytes()).to_string(), format!("({} bytes)", name.len()));
         }
         let lines = [&b"192.0.2.1, unknown"[..], MINTED.as_bytes(), b""];

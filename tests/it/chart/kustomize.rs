@@ -13,7 +13,7 @@ use crate::support::program::printed;
 /// Labels and annotations by which Helm knows what is its own.
 const HELMS: [&str; 3] = ["helm.sh/chart", "helm.sh/resource-policy", "app.kubernetes.io/managed-by"];
 
-/// Objects by kind and name, without what makes them Helm's.
+/// Objects by kind and name, without what makes them Helm's and with numbers of one type.
 fn by_name(objects: Vec<Value>) -> BTreeMap<(String, String), Value> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let named = objects.into_iter().map(|mut object| {
@@ -32,6 +32,12 @@ fn forget(value: &mut Value) {
             members.retain(|name, value| name != "annotations" || value.as_object().is_some_and(|all| !all.is_empty()));
         }
         Value::Array(items) => items.iter_mut().for_each(forget),
+        // Kustomize writes a whole number of ten digits with an exponent.
+        Value::Number(number) => {
+            if let Some(whole) = number.as_f64().filter(|float| float.fract() == 0.0) {
+                *value = whole.into();
+            }
+        }
         _ => {}
     }
 }
