@@ -43,7 +43,7 @@ Each verifier keeps its last 1,000 refusals in memory, without any key, so ask a
 addresses: name them, or a headless Service that does.
 
 Examples:
-  kubectl -n keyturn-system port-forward pod/keyturn-verifier-0 8081
+  kubectl -n keyturn-system port-forward pod/keyturn-verifier-7d4f8-x2x5k 8081
   keyturn doctor --request 6f1c2a
       asks that verifier
   keyturn doctor --request 6f1c2a --verifier http://10.0.0.7:8081 --verifier http://10.0.0.8:8081 -o json

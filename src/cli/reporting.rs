@@ -10,14 +10,15 @@ use tokio::net::TcpListener;
 
 use super::{listen, options};
 use crate::tls::{ServerFiles, ServerTls, TlsError};
+use crate::transport::report::server::PROTOCOLS;
 use crate::transport::report::{TokenError, TokenFile};
 
 /// Options of the port on which shippers of logs report what went through proxies.
 #[derive(Clone, Debug, Args)]
 #[expect(clippy::struct_field_names, reason = "options have the names of the fields")]
 pub(super) struct Reporting {
-    /// Where log shippers report how many bytes went through proxies with each key, as `keyturn ship-nginx-log` does
-    /// [default: nowhere]. They have to prove who they are: by a token, a certificate, or both where both are asked for.
+    /// Where log shippers report how many bytes went through proxies with each key, as `keyturn ship-nginx-log` does, and
+    /// Envoy by its access log service (gRPC) [default: nowhere]. They have to prove who they are: by a token, a certificate, or both where both are asked for.
     #[arg(long, env = "KEYTURN_REPORT_LISTEN", value_name = "ADDRESS")]
     report_listen: Option<String>,
     /// A file with a token of at least 32 characters that log shippers have to show; while there are several lines, any of
@@ -86,7 +87,7 @@ impl Reporting {
             None => None,
         };
         let tls = match tls {
-            Some(files) => Some(Arc::new(ServerTls::new(files, b"http/1.1").await.map_err(ReportingError::Tls)?)),
+            Some(files) => Some(Arc::new(ServerTls::new(files, PROTOCOLS).await.map_err(ReportingError::Tls)?)),
             None => None,
         };
         let listener = listen(address).await?;

@@ -27,8 +27,8 @@ pub struct ServerFiles {
 /// gets in.
 pub struct ServerTls {
     files: ServerFiles,
-    /// What is offered to callers as the protocol inside.
-    protocol: &'static [u8],
+    /// What is offered to callers as the protocol inside, the best first.
+    protocols: &'static [&'static [u8]],
     known: Mutex<Option<(Stamp, Arc<ServerConfig>)>>,
 }
 
@@ -40,8 +40,8 @@ impl ServerTls {
     ///
     /// # Errors
     /// One can't be read, or is not what it should be.
-    pub async fn new(files: ServerFiles, protocol: &'static [u8]) -> Result<Self, TlsError> {
-        let tls = Self { files, protocol, known: Mutex::default() };
+    pub async fn new(files: ServerFiles, protocols: &'static [&'static [u8]]) -> Result<Self, TlsError> {
+        let tls = Self { files, protocols, known: Mutex::default() };
         tls.acceptor().await?;
         Ok(tls)
     }
@@ -78,7 +78,7 @@ impl ServerTls {
         let (chain, private) = identity(certificate, key).await?;
         let config = builder.with_single_cert(chain, private);
         let mut config = config.map_err(|error| TlsError::Identity(certificate.clone(), error))?;
-        config.alpn_protocols = vec![self.protocol.to_vec()];
+        config.alpn_protocols = self.protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(config)
     }
 

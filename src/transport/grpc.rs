@@ -7,7 +7,7 @@ mod attributes;
 mod health;
 mod reply;
 pub mod server;
-mod wire;
+pub(super) mod wire;
 
 use std::sync::Arc;
 

@@ -1,9 +1,10 @@
 //! The port on which shippers of logs report what went through proxies: `POST /v1/bandwidth` with a batch as
-//! [`crate::core::report`] reads it. A batch is counted as a whole or not at all.
+//! [`crate::core::report`] reads it. A batch is counted as a whole or not at all. An Envoy reports over gRPC ([`access_log`]).
 //!
 //! [`server`] carries connections, `token` and certificates prove who reports, `remembered` knows which batches were
 //! counted already.
 
+pub mod access_log;
 mod remembered;
 pub mod server;
 mod token;

@@ -37,7 +37,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_CALL: Duration = Duration::from_secs(30);
 
 /// What is offered in TLS as the protocol inside.
-pub const PROTOCOL: &[u8] = b"h2";
+pub const PROTOCOL: &[&[u8]] = &[b"h2"];
 
 /// Serves whom `admission` admits until stopped and drained; connections of others are closed. `tls`: `None` in the clear.
 pub async fn serve(listener: TcpListener, port: GrpcPort, tls: Option<ServerTls>, drain: Drain, admission: Admission) {

@@ -129,52 +129,52 @@ impl fmt::Debug for HeaderValue {
 
 /// `envoy.config.core.v3.Metadata`
 #[derive(Clone, Message, PartialEq)]
-pub(super) struct Metadata {
+pub(in crate::transport) struct Metadata {
     #[prost(message, repeated, tag = "1")]
-    pub(super) filter_metadata: Vec<FilterMetadata>,
+    pub(in crate::transport) filter_metadata: Vec<FilterMetadata>,
 }
 
 /// An entry of `Metadata.filter_metadata`.
 #[derive(Clone, Message, PartialEq)]
-pub(super) struct FilterMetadata {
+pub(in crate::transport) struct FilterMetadata {
     #[prost(bytes = "bytes", tag = "1")]
-    pub(super) filter: Bytes,
+    pub(in crate::transport) filter: Bytes,
     #[prost(message, required, tag = "2")]
-    pub(super) metadata: Struct,
+    pub(in crate::transport) metadata: Struct,
 }
 
 /// `google.protobuf.Struct`
 #[derive(Clone, Message, PartialEq)]
-pub(super) struct Struct {
+pub(in crate::transport) struct Struct {
     #[prost(message, repeated, tag = "1")]
-    pub(super) fields: Vec<Field>,
+    pub(in crate::transport) fields: Vec<Field>,
 }
 
 /// An entry of `Struct.fields`.
 #[derive(Clone, Message, PartialEq)]
-pub(super) struct Field {
+pub(in crate::transport) struct Field {
     #[prost(bytes = "bytes", tag = "1")]
-    pub(super) key: Bytes,
+    pub(in crate::transport) key: Bytes,
     #[prost(message, required, tag = "2")]
-    pub(super) value: Value,
+    pub(in crate::transport) value: Value,
 }
 
 /// `google.protobuf.Value`, of which one member is there.
 #[derive(Clone, Message, PartialEq)]
-pub(super) struct Value {
+pub(in crate::transport) struct Value {
     #[prost(bytes = "bytes", optional, tag = "3")]
-    pub(super) string: Option<Bytes>,
+    pub(in crate::transport) string: Option<Bytes>,
     #[prost(message, optional, tag = "5")]
-    pub(super) object: Option<Struct>,
+    pub(in crate::transport) object: Option<Struct>,
     #[prost(message, optional, tag = "6")]
-    pub(super) list: Option<List>,
+    pub(in crate::transport) list: Option<List>,
 }
 
 /// `google.protobuf.ListValue`
 #[derive(Clone, Message, PartialEq)]
-pub(super) struct List {
+pub(in crate::transport) struct List {
     #[prost(message, repeated, tag = "1")]
-    pub(super) values: Vec<Value>,
+    pub(in crate::transport) values: Vec<Value>,
 }
 
 /// What a proxy is answered: one of the two members.
@@ -251,7 +251,7 @@ impl HeaderValueOption {
 
 impl Struct {
     /// The value of that field.
-    pub(super) fn field(&self, name: &str) -> Option<&Value> {
+    pub(in crate::transport) fn field(&self, name: &str) -> Option<&Value> {
         self.fields.iter().find(|field| *field.key == *name.as_bytes()).map(|field| &field.value)
     }
 }

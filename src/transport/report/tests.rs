@@ -9,19 +9,19 @@ use super::*;
 use crate::verify::gate::{Gate, Watched};
 use crate::verify::index::Index;
 
-const TOKEN: &str = "correct-horse-battery-staple-4711";
+pub(super) const TOKEN: &str = "correct-horse-battery-staple-4711";
 
 /// A file that is gone when dropped.
-struct File(PathBuf);
+pub(super) struct File(PathBuf);
 
 impl File {
-    fn new(name: &str, text: &str) -> Self {
+    pub(super) fn new(name: &str, text: &str) -> Self {
         let file = Self(std::env::temp_dir().join(format!("keyturn-{}-{name}", std::process::id())));
         file.write(text);
         file
     }
 
-    fn write(&self, text: &str) {
+    pub(super) fn write(&self, text: &str) {
         std::fs::write(&self.0, text).unwrap();
     }
 }
@@ -33,12 +33,22 @@ impl Drop for File {
 }
 
 /// A port of a process that knows no key, and may judge.
-fn port(token: Option<TokenFile>) -> ReportPort {
-    let (index, gate) = (Index::default(), Gate::new(Duration::from_hours(1)));
+pub(super) fn port(token: Option<TokenFile>) -> ReportPort {
+    let gate = Arc::new(Gate::new(Duration::from_hours(1)));
+    open(&gate);
+    port_behind(gate, token)
+}
+
+pub(super) fn port_behind(gate: Arc<Gate>, token: Option<TokenFile>) -> ReportPort {
+    let index = Index::default();
     index.set_processes(NonZeroU32::MIN);
+    ReportPort::new(Reports::new(Arc::new(index), gate), token, Arc::new(Metrics::new()))
+}
+
+/// From now on the process may judge.
+pub(super) fn open(gate: &Gate) {
     gate.permit(clock::since_boot() + Duration::from_hours(1));
     Watched::ALL.into_iter().for_each(|kind| gate.listed(kind, clock::since_boot()));
-    ReportPort::new(Reports::new(Arc::new(index), Arc::new(gate)), token, Arc::new(Metrics::new()))
 }
 
 async fn ask(port: &ReportPort, request: http::request::Builder, body: &str) -> (u16, Value) {
@@ -52,7 +62,7 @@ fn post() -> http::request::Builder {
 
 const LINE: &str = r#"{"key": "key_1", "in": 1, "out": 2}"#;
 
-async fn token_file(file: &File) -> TokenFile {
+pub(super) async fn token_file(file: &File) -> TokenFile {
     TokenFile::new(file.0.clone()).await.unwrap()
 }
 

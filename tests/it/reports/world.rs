@@ -50,7 +50,7 @@ pub(super) struct World {
     pub(super) reports: SocketAddr,
     pub(super) token: PathBuf,
     pub(super) nginx: Nginx,
-    _backend: Backend,
+    pub(super) backend: Backend,
     _judging: Keyturn,
     _controller: Keyturn,
 }
@@ -69,16 +69,7 @@ impl World {
             .expect("the folder for tests can be written to");
         let nginx = nginx(namespace.name(), judging.auth(), backend.address(), &log).await;
         let (reports, token) = (ports::free(), file(TOKEN));
-        let world = Self {
-            namespace,
-            log,
-            reports,
-            token,
-            nginx,
-            _backend: backend,
-            _judging: judging,
-            _controller: controller,
-        };
+        let world = Self { namespace, log, reports, token, nginx, backend, _judging: judging, _controller: controller };
         world.apply("ProtectedApi", "transcripts", json!({"credentials": [{"header": "X-API-Key"}]})).await;
         for key in keys {
             world.apply("ApiKey", key, json!({"apiRef": {"name": "transcripts"}})).await;
@@ -150,27 +141,12 @@ impl World {
 
     /// Sends requests with that string and these header fields through nginx, and answers what went over the wire.
     pub(super) async fn requests(&self, string: &str, further: &str, times: usize) -> Sizes {
-        let mut all = Sizes::default();
-        for number in 0..times {
-            let pad = "x".repeat(37 * number);
-            let request = format!(
-                "GET /read/{pad} HTTP/1.1\r\nHost: api\r\nX-API-Key: {string}\r\n{further}X-Pad: {pad}\r\nConnection: close\r\n\r\n"
-            );
-            all = all + self.exchange(&request, "HTTP/1.1 200 ").await;
-        }
-        all
+        requests(self.nginx.address(), string, further, times).await
     }
 
     /// Sends these bytes to nginx, which have to be answered so.
     pub(super) async fn exchange(&self, request: &str, status: &str) -> Sizes {
-        let mut stream = TcpStream::connect(self.nginx.address()).await.expect("nginx listens");
-        stream.write_all(request.as_bytes()).await.expect("nginx reads");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.expect("nginx answers");
-        let text = String::from_utf8_lossy(&answer);
-        assert!(text.starts_with(status), "{text}");
-        let size = |bytes: &[u8]| u64::try_from(bytes.len()).expect("it is small");
-        Sizes { sent: size(request.as_bytes()), received: size(&answer) }
+        exchange(self.nginx.address(), request, status).await
     }
 
     pub(super) async fn usage(&self, key: &str) -> Result<Usage, String> {
@@ -221,6 +197,31 @@ impl World {
         })
         .await;
     }
+}
+
+/// Sends requests with that string and these header fields through that proxy, and answers what went over the wire.
+pub(super) async fn requests(proxy: SocketAddr, string: &str, further: &str, times: usize) -> Sizes {
+    let mut all = Sizes::default();
+    for number in 0..times {
+        let pad = "x".repeat(37 * number);
+        let request = format!(
+            "GET /read/{pad} HTTP/1.1\r\nHost: api\r\nX-API-Key: {string}\r\n{further}X-Pad: {pad}\r\nConnection: close\r\n\r\n"
+        );
+        all = all + exchange(proxy, &request, "HTTP/1.1 200 ").await;
+    }
+    all
+}
+
+/// Sends these bytes to a proxy, which have to be answered so.
+pub(super) async fn exchange(proxy: SocketAddr, request: &str, status: &str) -> Sizes {
+    let mut stream = TcpStream::connect(proxy).await.expect("the proxy listens");
+    stream.write_all(request.as_bytes()).await.expect("the proxy reads");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("the proxy answers");
+    let text = String::from_utf8_lossy(&answer);
+    assert!(text.starts_with(status), "{text}");
+    let size = |bytes: &[u8]| u64::try_from(bytes.len()).expect("it is small");
+    Sizes { sent: size(request.as_bytes()), received: size(&answer) }
 }
 
 async fn nginx(namespace: &str, verifier: SocketAddr, backend: SocketAddr, log: &Path) -> Nginx {
