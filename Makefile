@@ -29,6 +29,13 @@ demo: tools ## the walk-through: a key from kubectl apply to its end, on a real 
 image: ## the container image, with its bill of materials, built twice and checked; as root
 	tests/image.sh
 
+# Built once: that two builds are the same is what `make image` shows.
+.PHONY: e2e
+e2e: ## installed by its chart on a Kubernetes node with pods, behind Traefik; as root
+	image/build.sh
+	tests/node.sh
+	tests/node/run.sh tests/e2e.sh "$(CARGO_TARGET_DIR)/image"
+
 .PHONY: test
 test: tools ## every test, against an API server of its own
 	cargo test --no-run

@@ -16,12 +16,10 @@ for tool in kubectl nginx curl wrk; do
   command -v "$tool" >/dev/null || { echo "$tool is not in PATH; run make demo" >&2; exit 1; }
 done
 
+. "$root/tests/walk.sh"
 work=$(mktemp -d "${TMPDIR:-/tmp}/keyturn-demo.XXXXXX")
 out=$work/output
 pids=()
-bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'
-[ -t 1 ] && [ -z "${NO_COLOR:-}" ] || { bold='' dim='' red='' green='' plain=''; }
-
 down() {
   local status=$? pid
   trap '' INT TERM
@@ -35,38 +33,9 @@ trap down EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-title() { printf '\n%s== %s ==%s\n' "$bold" "$*" "$plain"; }
-tell() { printf '%s# %s%s\n' "$dim" "$*" "$plain"; }
-fail() {
-  printf '\n%sthe demo has failed: %s%s\n' "$red" "$*" "$plain" >&2
-  for log in "$work"/*.log; do [ ! -s "$log" ] || { echo "--- end of $(basename "$log")"; tail -n 15 "$log"; } >&2; done
-  exit 1
-}
-# Shows a command line, runs it in this shell and keeps what it prints.
-run() {
-  printf '%s$ %s%s\n' "$bold" "$1" "$plain"
-  status=0
-  eval "$1" >"$out" 2>&1 || status=$?
-  cat "$out"
-  # A body may end without a line break.
-  [ -z "$(tail -c 1 "$out")" ] || echo
-}
-ok() { printf '%s  ok: %s%s\n' "$green" "$*" "$plain"; }
-expect() { # expect TEXT WHAT: the last command has printed TEXT
-  grep -qF -- "$1" "$out" || fail "$2: expected '$1' in the output of the last command"
-  ok "$2"
-}
-expect_refused() { # expect_refused TEXT WHAT
-  [ "$status" -ne 0 ] || fail "$2: the last command should have been refused"
-  expect "$1" "$2"
-}
-eventually() { # eventually WHAT COMMAND...
-  local what=$1 deadline=$((SECONDS + 60))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $deadline ] || fail "$what did not come about within 60 s"
-    sleep 0.1
-  done
+# What a failure is seen from.
+evidence() {
+  for log in "$work"/*.log; do [ ! -s "$log" ] || { echo "--- end of $(basename "$log")"; tail -n 15 "$log"; }; done
 }
 free_port() {
   local port
@@ -137,7 +106,6 @@ run 'kubectl get apikeys'
 expect 'Active' 'the key is Active'
 run "kubectl get secret ci-runner -o jsonpath='{.data.api-key}' | base64 -d | cut -c1-12; echo ..."
 expect 'sk_live_' 'the Secret holds the string (its beginning is shown)'
-secret() { kubectl get secret "$1" -o jsonpath='{.data.api-key}' | base64 -d; }
 KEY=$(secret ci-runner)
 kubectl apply -f config/demo/keys.yaml >/dev/null
 kubectl wait apikey --all --for=condition=Ready --timeout=60s >/dev/null || fail 'the keys of config/demo/keys.yaml should become ready'
