@@ -74,10 +74,10 @@ them are confined to that namespace.
 {{- define "keyturn.arguments" -}}
 - --operator-namespace={{ .Release.Namespace }}
 {{- with .Values.namespace }}
-- --namespace={{ . }}
+- {{ printf "--namespace=%s" . | quote }}
 {{- end }}
 - --health-listen=0.0.0.0:8081
-- --log-level={{ .Values.log.level }}
+- {{ printf "--log-level=%s" .Values.log.level | quote }}
 - --log-format={{ .Values.log.format }}
 {{- end }}
 
@@ -130,7 +130,7 @@ topologySpreadConstraints:
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}

@@ -6,22 +6,22 @@
 {{- $options := index $verifier $port }}
 {{- if $options.enabled }}
 {{- with include "keyturn.tlsSecret" (dict "port" $port "tls" $options.tls) }}
-- {folder: {{ $port }}/tls, secret: {{ . }}}
+- {folder: {{ $port }}/tls, secret: {{ . | quote }}}
 {{- end }}
 {{- with $options.tls.clientCaSecretName }}
-- {folder: {{ $port }}/client-ca, secret: {{ . }}}
+- {folder: {{ $port }}/client-ca, secret: {{ . | quote }}}
 {{- end }}
 {{- with $options.tokenSecretName }}
-- {folder: {{ $port }}/token, secret: {{ . }}}
+- {folder: {{ $port }}/token, secret: {{ . | quote }}}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- if eq $verifier.rateLimits.store "valkey" }}
 {{- with $valkey.passwordSecretName }}
-- {folder: valkey/password, secret: {{ . }}}
+- {folder: valkey/password, secret: {{ . | quote }}}
 {{- end }}
 {{- with $valkey.caSecretName }}
-- {folder: valkey/ca, secret: {{ . }}}
+- {folder: valkey/ca, secret: {{ . | quote }}}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -39,7 +39,7 @@
 {{- define "keyturn.verifierVolumes" -}}
 {{- range fromYamlArray (include "keyturn.verifierSecrets" .) }}
 - name: {{ .folder | replace "/" "-" }}
-  secret: {secretName: {{ .secret }}, defaultMode: 0440}
+  secret: {secretName: {{ .secret | quote }}, defaultMode: 0440}
 {{- end }}
 {{- with .Values.verifier.extraVolumes }}
 {{ toYaml . }}
