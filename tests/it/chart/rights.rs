@@ -55,6 +55,8 @@ struct Server {
     client: Client,
     /// Group, and resource with its subresource.
     resources: BTreeSet<(String, String)>,
+    /// What everybody may who is logged in: the same in every namespace.
+    everybody: Rights,
 }
 
 impl Server {
@@ -73,7 +75,9 @@ impl Server {
         let unlisted = UNLISTED.map(|(group, resource)| (group.to_owned(), resource.to_owned()));
         let resources: BTreeSet<_> = listed.chain(unlisted).collect();
         assert!(resources.len() > 80, "{resources:?}");
-        Self { client, resources }
+        let mut server = Self { client, resources, everybody: Rights::new() };
+        server.everybody = server.rights(&Who::account("default", "default"), "").await;
+        server
     }
 
     /// Whether somebody may do this in a namespace, to the object of that name, or to any where there is none.
@@ -119,9 +123,8 @@ impl Server {
 
     /// As [`Server::rights`], without what everybody may who is logged in.
     async fn special(&self, who: &Who, namespace: &str) -> Rights {
-        let everybody = self.rights(&Who::account("default", "default"), namespace).await;
         let mut rights = self.rights(who, namespace).await;
-        rights.retain(|resource, verbs| everybody.get(resource) != Some(verbs));
+        rights.retain(|resource, verbs| self.everybody.get(resource) != Some(verbs));
         rights
     }
 }
