@@ -3,6 +3,7 @@
 
 # What they differ in.
 address=127.0.0.1 # where the API server listens
+what='the cluster' # what ends with the command
 server_names=     # more names in its certificate, as openssl spells them
 crds=yes          # whether it has our kinds from the beginning
 # More options: of one that takes a single value the last counts, lists are added up.
@@ -205,6 +206,6 @@ run_command() { # run_command COMMAND...
   else
     wait "$command" || status=$?
   fi
-  say "command ended with status $status; taking the cluster down"
+  say "command ended with status $status; taking $what down"
   exit "$status"
 }

