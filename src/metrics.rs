@@ -5,6 +5,7 @@ mod low;
 pub mod reports;
 pub mod reservations;
 mod store;
+mod tls;
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use reservations::Reservations;
 pub use connections::{Connections, TurnedAway};
 pub use low::{BudgetKind, Holder, LowMetrics};
 pub use store::{OnStoreError, StoreMetrics, StoreOutcome};
+pub use tls::{TlsFiles, TlsPort};
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -54,6 +56,8 @@ pub struct Metrics {
     reports: Reports,
     /// Of quotas and credits.
     pub reservations: Reservations,
+    /// Of the ports that speak TLS.
+    pub tls_files: TlsFiles,
 }
 
 /// Namespace and name of an API that exists. The label takes its values from custom resources only, so no
@@ -166,6 +170,7 @@ impl Metrics {
         let connections = Connections::register(&mut registry);
         let reports = Reports::register(&mut registry);
         let reservations = Reservations::register(&mut registry);
+        let tls_files = TlsFiles::register(&mut registry);
         let version = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running program", version);
         Self {
@@ -190,6 +195,7 @@ impl Metrics {
             connections,
             reports,
             reservations,
+            tls_files,
         }
     }
 
@@ -322,6 +328,7 @@ mod tests {
         metrics.set_pepper_keys("p1", 3);
         metrics.audited("Revoked");
         metrics.audit_failed();
+        metrics.tls_files.set_usable(TlsPort::Grpc, false);
         metrics.connections.opened();
         metrics.connections.turned_away(TurnedAway::Peer);
         metrics.store().answered(StoreOutcome::TimedOut, Duration::from_millis(100));
@@ -362,6 +369,7 @@ mod tests {
             r#"keyturn_pepper_keys{pepper="p1"} 3"#,
             r#"keyturn_audit_lines_total{action="Revoked"} 1"#,
             "keyturn_audit_failures_total 1",
+            r#"keyturn_tls_files_unusable{port="Grpc"} 1"#,
             "keyturn_connections 1",
             r#"keyturn_turned_away_total{reason="Peer"} 1"#,
             r#"keyturn_watch_age_seconds{kind="ApiKey"} 1.5"#,

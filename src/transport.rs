@@ -15,6 +15,7 @@ pub mod grpc;
 pub mod health;
 mod judge;
 mod problem;
+pub mod renewal;
 pub mod report;
 pub mod server;
 mod target;

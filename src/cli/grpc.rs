@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
@@ -16,7 +17,7 @@ use crate::transport::grpc::server::PROTOCOL;
 pub(super) struct Opened {
     pub(super) listener: TcpListener,
     /// `None`: in the clear.
-    pub(super) tls: Option<ServerTls>,
+    pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) route_by_host: bool,
 }
 
@@ -81,7 +82,7 @@ impl GrpcOptions {
         };
         let listener = listen(address).await?;
         info!(%address, tls = tls.is_some(), "serving gRPC");
-        Ok(Some(Opened { listener, tls, route_by_host: self.route_by_host }))
+        Ok(Some(Opened { listener, tls: tls.map(Arc::new), route_by_host: self.route_by_host }))
     }
 
     /// Charts set variables that are empty.

@@ -16,13 +16,13 @@ use super::reporting::ReportListener;
 use super::{Error, listen};
 use crate::clock::since_boot;
 use crate::feed::{Feed, Options, ServerClock};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, TlsPort};
 use crate::transport::decisions::Decisions;
 use crate::transport::grpc::{self, GrpcPort};
 use crate::transport::health::Health;
 use crate::transport::report::{self, ReportPort};
 use crate::transport::server::{self, Admission, Drain};
-use crate::transport::{self, AuthPort, Outside};
+use crate::transport::{self, AuthPort, Outside, renewal};
 use crate::verify::gate::Watched;
 
 /// A verifier that listens already and answers 503 until it is fed.
@@ -143,6 +143,17 @@ impl Verifier {
         let outside = Outside { supplier: Some(self.feed.supplier()), store };
         let reports = self.feed.reports();
         let metrics = Arc::clone(&self.metrics);
+        let tls = [
+            (TlsPort::Grpc, self.grpc.as_ref().and_then(|grpc| grpc.tls.clone())),
+            (TlsPort::Report, self.reporting.as_ref().and_then(|reporting| reporting.tls.clone())),
+        ];
+        for (port, tls) in tls.into_iter().filter_map(|(port, tls)| Some((port, tls?))) {
+            tokio::spawn(self.drain.stop.clone().run_until_cancelled_owned(renewal::watch(
+                port,
+                tls,
+                metrics.tls_files.clone(),
+            )));
+        }
         let drain = self.drain.clone();
         let reported = async move {
             let Some(ReportListener { listener, token, tls }) = self.reporting else { return };

@@ -9,6 +9,8 @@ use tokio::sync::Mutex;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::{TlsError, authorities, identity, provider};
 
@@ -23,17 +25,27 @@ pub struct ServerFiles {
     pub client_ca: Option<PathBuf>,
 }
 
-/// TLS for a listener. The files are read again when one of them has changed; as long as they cannot be used then, nobody
-/// gets in.
+/// TLS for a listener. The files are read again when one of them has changed. As long as certificate and key cannot be used
+/// then, the last that could are; as long as the authorities cannot, nobody can be told from anybody, and nobody gets in.
 pub struct ServerTls {
     files: ServerFiles,
     /// What is offered to callers as the protocol inside, the best first.
     protocols: &'static [&'static [u8]],
-    known: Mutex<Option<(Stamp, Arc<ServerConfig>)>>,
+    known: Mutex<Known>,
 }
 
 /// Tells one state of the files from another.
 type Stamp = Vec<(u64, u64, u64, i64, i64)>;
+
+/// What was read last.
+struct Known {
+    /// Of the files that all of it is from; `None`: some of it is not what the files say.
+    stamp: Option<Stamp>,
+    identity: Arc<CertifiedKey>,
+    config: Arc<ServerConfig>,
+    /// Why the identity is an older one than that of the files.
+    trouble: Option<Arc<TlsError>>,
+}
 
 impl ServerTls {
     /// Reads the files, so that a mistake is told now.
@@ -41,58 +53,84 @@ impl ServerTls {
     /// # Errors
     /// One can't be read, or is not what it should be.
     pub async fn new(files: ServerFiles, protocols: &'static [&'static [u8]]) -> Result<Self, TlsError> {
-        let tls = Self { files, protocols, known: Mutex::default() };
-        tls.acceptor().await?;
-        Ok(tls)
+        let stamp = files.stamp().await;
+        let identity = files.identity().await?;
+        let config = files.config(&identity, protocols).await?;
+        let known = Known { stamp, identity, config, trouble: None };
+        Ok(Self { files, protocols, known: Mutex::new(known) })
     }
 
-    /// Accepts connections as the files say now.
+    /// Accepts connections as the files say now, or with the identity that they had before.
     ///
     /// # Errors
-    /// One can't be read, or is not what it should be.
+    /// The authorities of callers can't be read, or are none.
     pub async fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
-        let stamp = self.stamp().await?;
-        let mut known = self.known.lock().await;
-        let config = match &*known {
-            Some((before, config)) if *before == stamp => Arc::clone(config),
-            _ => {
-                let config = Arc::new(self.read().await?);
-                *known = Some((stamp, Arc::clone(&config)));
-                config
-            }
-        };
+        let (config, _) = self.current().await?;
         Ok(config.into())
     }
 
-    async fn read(&self) -> Result<ServerConfig, TlsError> {
-        let ServerFiles { certificate, key, client_ca } = &self.files;
-        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-        let builder = builder.map_err(TlsError::Versions)?;
-        let builder = if let Some(file) = client_ca {
-            let roots = Arc::new(authorities(file).await?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
-            builder.with_client_cert_verifier(verifier.map_err(TlsError::Clients)?)
-        } else {
-            builder.with_no_client_auth()
-        };
-        let (chain, private) = identity(certificate, key).await?;
-        let config = builder.with_single_cert(chain, private);
-        let mut config = config.map_err(|error| TlsError::Identity(certificate.clone(), error))?;
-        config.alpn_protocols = self.protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        Ok(config)
+    /// Why the files cannot be used, if they can't.
+    pub async fn trouble(&self) -> Option<Arc<TlsError>> {
+        self.current().await.map_or_else(|error| Some(Arc::new(error)), |(_, trouble)| trouble)
     }
 
-    async fn stamp(&self) -> Result<Stamp, TlsError> {
-        let ServerFiles { certificate, key, client_ca } = &self.files;
-        let mut stamp = Stamp::new();
-        for file in [Some(certificate), Some(key), client_ca.as_ref()].into_iter().flatten() {
-            let found = metadata(file).await?;
-            stamp.push((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()));
+    async fn current(&self) -> Result<(Arc<ServerConfig>, Option<Arc<TlsError>>), TlsError> {
+        // Taken before the files are read: what changes meanwhile is read again.
+        let stamp = self.files.stamp().await;
+        let mut known = self.known.lock().await;
+        if stamp.is_none() || known.stamp != stamp {
+            let read = self.files.identity().await;
+            let identity = read.as_ref().map_or_else(|_| Arc::clone(&known.identity), Arc::clone);
+            // Not kept until the authorities are known, too: otherwise those before would go on being trusted.
+            known.stamp = None;
+            let config = self.files.config(&identity, self.protocols).await?;
+            let trouble = read.err().map(Arc::new);
+            let stamp = stamp.filter(|_| trouble.is_none());
+            *known = Known { stamp, identity, config, trouble };
         }
-        Ok(stamp)
+        Ok((Arc::clone(&known.config), known.trouble.clone()))
     }
 }
 
-async fn metadata(file: &Path) -> Result<Metadata, TlsError> {
-    tokio::fs::metadata(file).await.map_err(|error| TlsError::File(file.to_owned(), error))
+impl ServerFiles {
+    /// What is shown to callers.
+    async fn identity(&self) -> Result<Arc<CertifiedKey>, TlsError> {
+        let (chain, private) = identity(&self.certificate, &self.key).await?;
+        let identity = CertifiedKey::from_der(chain, private, &provider());
+        identity.map(Arc::new).map_err(|error| TlsError::Identity(self.certificate.clone(), error))
+    }
+
+    /// With that identity, for callers of whom the authorities say now that they may.
+    async fn config(&self, identity: &Arc<CertifiedKey>, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = builder.map_err(TlsError::Versions)?;
+        let builder = match self.callers().await? {
+            Some(callers) => builder.with_client_cert_verifier(callers),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(identity))));
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(Arc::new(config))
+    }
+
+    async fn callers(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+        let Some(file) = &self.client_ca else { return Ok(None) };
+        let roots = Arc::new(authorities(file).await?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build();
+        verifier.map(Some).map_err(TlsError::Clients)
+    }
+
+    /// `None`: one of them is not there.
+    async fn stamp(&self) -> Option<Stamp> {
+        let mut stamp = Stamp::new();
+        for file in [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref()].into_iter().flatten() {
+            let found = metadata(file).await?;
+            stamp.push((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()));
+        }
+        Some(stamp)
+    }
+}
+
+async fn metadata(file: &Path) -> Option<Metadata> {
+    tokio::fs::metadata(file).await.ok()
 }

@@ -9,6 +9,7 @@ pub(crate) mod cluster;
 pub(crate) mod envoy;
 pub(crate) mod etcd;
 pub(crate) mod events;
+pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod installation;
 pub(crate) mod keyturn;

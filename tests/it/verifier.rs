@@ -1,6 +1,8 @@
 //! `keyturn verifier` as a process against a real API server: what it waits for, what it tells the controller, and
 //! how it leaves.
 
+mod grpc;
+
 use k8s_openapi::ByteString;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
@@ -40,8 +42,14 @@ pub(crate) async fn create_api(namespace: &Namespace) {
 
 /// A verifier that has all that it needs.
 pub(crate) async fn start(namespace: &Namespace) -> Keyturn {
+    start_with(namespace, &[]).await
+}
+
+/// The same, with these further options.
+async fn start_with(namespace: &Namespace, further: &[&str]) -> Keyturn {
     create_pepper(namespace).await;
-    let mut verifier = Keyturn::start("verifier", namespace, &["--drain-delay=0s"]);
+    let options: Vec<_> = ["--drain-delay=0s"].into_iter().chain(further.iter().copied()).collect();
+    let mut verifier = Keyturn::start("verifier", namespace, &options);
     verifier.ready().await;
     verifier
 }

@@ -40,7 +40,13 @@ const FIRST_CALL: Duration = Duration::from_secs(30);
 pub const PROTOCOL: &[&[u8]] = &[b"h2"];
 
 /// Serves whom `admission` admits until stopped and drained; connections of others are closed. `tls`: `None` in the clear.
-pub async fn serve(listener: TcpListener, port: GrpcPort, tls: Option<ServerTls>, drain: Drain, admission: Admission) {
+pub async fn serve(
+    listener: TcpListener,
+    port: GrpcPort,
+    tls: Option<Arc<ServerTls>>,
+    drain: Drain,
+    admission: Admission,
+) {
     let open = TaskTracker::new();
     let server = Arc::new(Server { port, tls, drain: drain.clone() });
     accept(listener, &drain.stop, |stream, peer| {
@@ -59,7 +65,7 @@ pub async fn serve(listener: TcpListener, port: GrpcPort, tls: Option<ServerTls>
 
 struct Server {
     port: GrpcPort,
-    tls: Option<ServerTls>,
+    tls: Option<Arc<ServerTls>>,
     drain: Drain,
 }
 

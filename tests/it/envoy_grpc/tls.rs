@@ -1,5 +1,7 @@
 //! Envoy and the gRPC port over TLS, each with a certificate.
 
+use std::sync::Arc;
+
 use keyturn::tls::{ServerFiles, ServerTls};
 use keyturn::transport::grpc::server::PROTOCOL;
 
@@ -40,7 +42,7 @@ async fn only_who_has_a_certificate_of_the_authority_asks_over_tls() {
     let (servers, proxies, strangers) =
         (Certificates::of("servers"), Certificates::of("proxies"), Certificates::of("strangers"));
     let files = ServerFiles { certificate: servers.certificate(), key: servers.key(), client_ca: Some(proxies.ca()) };
-    let tls = Some(ServerTls::new(files, PROTOCOL).await.expect("the files are good"));
+    let tls = Some(Arc::new(ServerTls::new(files, PROTOCOL).await.expect("the files are good")));
     let verifier = Verifier::start_with(ports::free(), Options { tls, ..Options::default() }).await;
     let key = string("ci");
     let headers = [("x-api-key", key.expose())];

@@ -21,7 +21,7 @@ use crate::support::ports;
 pub(super) struct Options {
     /// Of the API, in place of what the nginx tests have.
     pub(super) spec: Value,
-    pub(super) tls: Option<ServerTls>,
+    pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) route_by_host: bool,
 }
 

@@ -1,10 +1,12 @@
 //! Manifests, as a person would apply them.
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Api, Error};
 use serde_json::Value;
 
 use super::cluster::Namespace;
+use super::wait::eventually;
 
 /// The objects of `kind` (one of ours, such as `ApiKey`) in `namespace`.
 pub(crate) fn objects(namespace: &Namespace, kind: &str) -> Api<DynamicObject> {
@@ -27,6 +29,17 @@ pub(crate) async fn apply_files(namespace: &Namespace, paths: &[impl AsRef<str>]
             apply(namespace, &manifest).await.unwrap_or_else(|error| panic!("applying {path}: {error}"));
         }
     }
+}
+
+/// The string of a key, as soon as the Secret of that name has one.
+pub(crate) async fn string_when_minted(namespace: &Namespace, secret: &str) -> String {
+    let secrets: Api<Secret> = namespace.api();
+    eventually(&format!("there is a string in {secret}"), async || {
+        let found = secrets.get(secret).await.map_err(|error| error.to_string())?;
+        let string = found.data.unwrap_or_default().remove("api-key").ok_or("it has no string")?;
+        Ok(String::from_utf8(string.0).expect("a key is text"))
+    })
+    .await
 }
 
 /// The objects in a YAML file of the repository.
