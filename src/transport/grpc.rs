@@ -10,10 +10,13 @@ pub mod server;
 pub(super) mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::server::Grpc;
 use tonic_health::pb::health_server::HealthServer;
@@ -44,6 +47,10 @@ const CLIENT: &str = "the peer of Envoy's connection";
 /// The longest message, in bytes: headers and the longest body that is read, with room to spare.
 const MAX_MESSAGE: usize = 1024 * 1024;
 
+/// How long a call may take to say what it asks, and to be answered. Proxies have all of it before they ask, and have given
+/// up long before.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The services of the port.
 #[derive(Clone)]
 pub struct GrpcPort {
@@ -73,9 +80,11 @@ impl GrpcPort {
         }
         let check = service_fn(|request: tonic::Request<CheckRequest>| async move {
             let response = self.check(request.get_ref(), Instant::now).await;
-            Ok::<_, tonic::Status>(tonic::Response::new(response))
+            Ok::<_, Status>(tonic::Response::new(response))
         });
-        Grpc::new(ProstCodec::default()).max_decoding_message_size(MAX_MESSAGE).unary(check, call).await
+        let mut service = Grpc::new(ProstCodec::default()).max_decoding_message_size(MAX_MESSAGE);
+        let answered = timeout(PATIENCE, service.unary(check, call)).await;
+        answered.unwrap_or_else(|_| Status::deadline_exceeded("the message has not come in time").into_http())
     }
 
     /// Judges a request as its attributes say. `clock` is asked again when something was waited for.

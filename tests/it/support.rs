@@ -11,6 +11,7 @@ pub(crate) mod etcd;
 pub(crate) mod events;
 pub(crate) mod grpc;
 pub(crate) mod http;
+pub(crate) mod http2;
 pub(crate) mod installation;
 pub(crate) mod keyturn;
 pub(crate) mod network;
@@ -22,6 +23,7 @@ pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod redis;
 pub(crate) mod wait;
+pub(crate) mod websocket;
 
 /// The repository.
 pub(crate) fn root() -> &'static std::path::Path {

@@ -23,6 +23,16 @@ local hop_by_hop = {
   "proxy-connection", "http2-settings",
 }
 
+-- WebSockets pass, and nothing else that a connection may turn into: through one that became HTTP/2 (h2c), requests would
+-- reach the backend that nobody has judged.
+local function keep_no_upgrade_but_websocket(http, values)
+  http:req_del_header("upgrade")
+  http:req_del_header("http2-settings")
+  if values and #values == 0 and values[0] and values[0]:lower() == "websocket" then
+    http:req_set_header("upgrade", "websocket")
+  end
+end
+
 local unavailable = '{"type":"https://keyturn.dev/problems/unavailable","title":"Unavailable","status":503,'
   .. '"detail":"The request cannot be judged at the moment; try again shortly.","code":"UNAVAILABLE","requestId":"%s"}'
 
@@ -45,8 +55,8 @@ end
 
 core.register_action("keyturn", { "http-req" }, function(txn, api)
   local id = txn.f:uuid()
-  local headers = {}
-  for name, values in pairs(txn.http:req_get_headers()) do
+  local headers, sent = {}, txn.http:req_get_headers()
+  for name, values in pairs(sent) do
     local list = {}
     for at = 0, #values do
       if values[at] ~= nil then
@@ -69,6 +79,7 @@ core.register_action("keyturn", { "http-req" }, function(txn, api)
   local said = answer and answer.headers or {}
 
   if answer and answer.status == 200 then
+    keep_no_upgrade_but_websocket(txn.http, sent["upgrade"])
     for _, name in ipairs(identity) do
       txn.http:req_del_header(name)
       txn.http:req_del_header((name:gsub("-", "_")))

@@ -7,14 +7,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::proxies::{any_port, verifier};
-use super::world::{Api, engine, string};
-use crate::nginx::verifier::Verifier;
-use crate::support::backend::Backend;
+use super::site::{ALL, Site};
+use super::world::{Api, string};
 use crate::support::http::HttpClient;
-use crate::support::proxy::{Kind, Proxy};
-
-const ALL: [Kind; 6] = [Kind::Nginx, Kind::Traefik, Kind::Caddy, Kind::Haproxy, Kind::Envoy, Kind::EnvoyGrpc];
 
 /// What any proxy, or any backend's framework, might take for the path or the method.
 const OTHER_REQUEST: [(&str, &str); 14] = [
@@ -49,7 +44,7 @@ const OTHER_ADDRESS: [(&str, &str); 10] = [
 ];
 
 /// Ways to spell a path that is refused so that somebody takes it for one that is public, or the other way round.
-const TARGETS: [&str; 24] = [
+pub(super) const TARGETS: [&str; 24] = [
     "/v1/admin",
     "/v1/admin/",
     "/healthz/../v1/admin",
@@ -75,23 +70,6 @@ const TARGETS: [&str; 24] = [
     "http://healthz/v1/admin",
     "healthz/../v1/admin",
 ];
-
-struct Site {
-    kind: Kind,
-    proxy: Proxy,
-    backend: Backend,
-    _verifier: Verifier,
-}
-
-impl Site {
-    async fn start(kind: Kind) -> Self {
-        let (engine, outside) = engine();
-        let (verifier, backend) = (verifier(kind, any_port(), Some(engine), outside).await, Backend::start().await);
-        let proxy = Proxy::start(kind, "speech/transcripts", verifier.address(), backend.address()).await;
-        backend.take();
-        Self { kind, proxy, backend, _verifier: verifier }
-    }
-}
 
 /// What is answered to these bytes, which ask for the connection to be closed; empty when it is closed without a word.
 async fn raw(address: SocketAddr, request: &str) -> String {
@@ -143,7 +121,7 @@ async fn what_the_client_says_about_its_address_counts_nowhere() {
 }
 
 /// The one path that everybody may have.
-fn is_public(uri: &http::Uri) -> bool {
+pub(super) fn is_public(uri: &http::Uri) -> bool {
     matches!(uri.path(), "/healthz" | "/healthz/")
 }
 
@@ -191,32 +169,5 @@ async fn malformed_and_oversized_requests_get_nowhere() {
         let client = HttpClient::new(site.proxy.address());
         let answer = client.get("/v1/items/1", &[("x-api-key", key.as_str())]).await.expect("the proxy answers");
         assert_eq!(answer.status, 200, "{kind:?}: it still works");
-    }
-}
-
-#[tokio::test]
-async fn a_thousand_idle_connections_and_slow_callers_keep_nobody_waiting() {
-    let (engine, outside) = engine();
-    let verifier = Verifier::serving(Some(engine), outside).await;
-    let mut held = Vec::new();
-    for at in 0..1000 {
-        let mut stream = TcpStream::connect(verifier.address()).await.expect("the verifier listens");
-        if at % 2 == 0 {
-            stream.write_all(b"GET /auth/nginx/speech/open HTTP/1.1\r\nX: ").await.expect("it is connected");
-        }
-        held.push(stream);
-    }
-    let backend = Backend::start().await;
-    let proxy = Proxy::start(Kind::Nginx, "speech/transcripts", verifier.address(), backend.address()).await;
-    let client = HttpClient::new(proxy.address());
-    let key = string(Api::Transcripts, "ci");
-    for _ in 0..10 {
-        let answer = client.get("/v1/items/1", &[("x-api-key", key.as_str())]).await.expect("the proxy answers");
-        assert_eq!(answer.status, 200);
-    }
-    // Each is given up in the end, whatever it has sent.
-    for mut stream in held {
-        let closed = timeout(Duration::from_secs(30), stream.read_to_end(&mut Vec::new())).await;
-        assert!(closed.is_ok(), "a slow caller is held for too long");
     }
 }

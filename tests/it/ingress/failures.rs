@@ -10,17 +10,29 @@ use crate::support::ports;
 use crate::support::proxy::{Kind, Proxy};
 use crate::support::wait::eventually;
 
-/// What a client is told without a verdict, as docs/ingress.md says.
-struct Told {
+/// What a client is told without a verdict.
+pub(super) struct Told {
     /// Nothing listens.
-    killed: u16,
+    pub(super) killed: u16,
     /// It takes connections, and answers nothing.
-    stalled: u16,
+    pub(super) stalled: u16,
     /// It answers that it cannot judge yet, and whether the client sees that document.
-    not_synced: (u16, bool),
+    pub(super) not_synced: (u16, bool),
 }
 
-async fn fails_closed(kind: Kind, told: Told) {
+/// As docs/ingress.md says.
+pub(super) const fn told(kind: Kind) -> Told {
+    let (killed, stalled, not_synced) = match kind {
+        Kind::Nginx | Kind::Haproxy | Kind::EnvoyGrpc => (503, 503, (503, true)),
+        Kind::Traefik => (500, 500, (503, true)),
+        Kind::Caddy => (502, 504, (503, true)),
+        Kind::Envoy => (503, 503, (503, false)),
+    };
+    Told { killed, stalled, not_synced }
+}
+
+async fn fails_closed(kind: Kind) {
+    let told = told(kind);
     let address = ports::free();
     let judging = async || {
         let (engine, outside) = engine();
@@ -64,30 +76,30 @@ async fn fails_closed(kind: Kind, told: Told) {
 
 #[tokio::test]
 async fn nginx_fails_closed_and_recovers() {
-    fails_closed(Kind::Nginx, Told { killed: 503, stalled: 503, not_synced: (503, true) }).await;
+    fails_closed(Kind::Nginx).await;
 }
 
 #[tokio::test]
 async fn traefik_fails_closed_and_recovers() {
-    fails_closed(Kind::Traefik, Told { killed: 500, stalled: 500, not_synced: (503, true) }).await;
+    fails_closed(Kind::Traefik).await;
 }
 
 #[tokio::test]
 async fn caddy_fails_closed_and_recovers() {
-    fails_closed(Kind::Caddy, Told { killed: 502, stalled: 504, not_synced: (503, true) }).await;
+    fails_closed(Kind::Caddy).await;
 }
 
 #[tokio::test]
 async fn haproxy_fails_closed_and_recovers() {
-    fails_closed(Kind::Haproxy, Told { killed: 503, stalled: 503, not_synced: (503, true) }).await;
+    fails_closed(Kind::Haproxy).await;
 }
 
 #[tokio::test]
 async fn envoy_fails_closed_and_recovers() {
-    fails_closed(Kind::Envoy, Told { killed: 503, stalled: 503, not_synced: (503, false) }).await;
+    fails_closed(Kind::Envoy).await;
 }
 
 #[tokio::test]
 async fn envoy_over_grpc_fails_closed_and_recovers() {
-    fails_closed(Kind::EnvoyGrpc, Told { killed: 503, stalled: 503, not_synced: (503, true) }).await;
+    fails_closed(Kind::EnvoyGrpc).await;
 }

@@ -22,6 +22,9 @@ use keyturn::verify::index::{Index, KeyRecord, KeyVersion};
 use keyturn::verify::spender::{Shortage, Supplier};
 use serde_json::{Value, json};
 
+/// A proxy that [`Api::Open`] believes.
+pub(crate) const FORWARDER: &str = "127.0.0.3";
+
 /// ProtectedApis in the namespace `speech`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Api {
@@ -29,7 +32,7 @@ pub(crate) enum Api {
     Transcripts,
     /// The same in audit mode.
     Audited,
-    /// Without routes: any key may do anything.
+    /// Without routes: any key may do anything. It believes [`FORWARDER`].
     Open,
     /// There is none of this name.
     Missing,
@@ -62,12 +65,17 @@ impl Api {
                 {"name": "model", "path": "/v1/models/{model}", "resource": model},
                 {"name": "infer", "path": "/v1/infer", "resource":
                     {"kind": "model", "from": [{"header": "X-Model"}, {"query": "model"}]}},
+                {"name": "chat", "methods": ["POST"], "path": "/v1/chat", "resource":
+                    {"kind": "model", "from": [{"body": "/model"}]}},
                 {"name": "costly", "path": "/v1/costly", "cost": 5},
                 {"name": "health", "path": "/healthz", "public": true},
             ]);
             let entries = json!([{"id": "base"}, {"id": "large"}, {"id": "hidden", "enabled": false}]);
             spec["resourceCatalogs"] = json!([{"kind": "model", "required": true, "entries": entries}]);
             spec["denials"] = json!([{"code": "DISABLED", "status": 410, "detail": "Gone for now."}]);
+        }
+        if self == Self::Open {
+            spec["trustedForwarders"] = json!([FORWARDER]);
         }
         if self == Self::Audited {
             spec["mode"] = json!("Audit");
@@ -83,10 +91,13 @@ fn specs() -> Vec<(&'static str, Value)> {
         ("ci", json!({"owner": "acme-1"})),
         ("other", json!({})),
         ("near", json!({"ipAllowlist": ["127.0.0.1"]})),
+        ("next", json!({"ipAllowlist": ["127.0.0.2"]})),
+        ("loopback", json!({"ipAllowlist": ["::1"]})),
         ("six", json!({"ipAllowlist": ["2001:db8::/32"]})),
         ("far", json!({"ipAllowlist": ["192.0.2.0/24"]})),
         ("test", json!({"environment": "test"})),
         ("limited", json!({"rateLimits": limit(2)})),
+        ("plenty", json!({"rateLimits": limit(1_000_000)})),
         ("exhausted", json!({"rateLimits": limit(1)})),
         ("metered", json!({"quotas": [{"name": "daily", "limit": 1, "period": "Day"}]})),
         ("broke", json!({"credits": {"granted": 2}})),

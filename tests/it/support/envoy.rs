@@ -20,16 +20,25 @@ impl Envoy {
         backend: SocketAddr,
         change: impl FnOnce(String) -> String,
     ) -> Self {
+        Self::asking_over_grpc_at(ports::free(), verifier, backend, change).await
+    }
+
+    /// The same, which listens there.
+    pub(crate) async fn asking_over_grpc_at(
+        own: SocketAddr,
+        verifier: SocketAddr,
+        backend: SocketAddr,
+        change: impl FnOnce(String) -> String,
+    ) -> Self {
         let file = super::root().join("config/ingress/envoy-grpc/envoy.yaml");
         let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("reading {}: {error}", file.display()));
-        let own = ports::free();
         let mut text = text;
         for (example, address) in [
             ("address: 0.0.0.0, port_value: 8000", own),
             ("address: keyturn-verifier.keyturn-system.svc.cluster.local, port_value: 9090", verifier),
             ("address: transcripts.speech.svc.cluster.local, port_value: 80", backend),
         ] {
-            text = replaced(&text, example, &format!("address: {}, port_value: {}", address.ip(), address.port()));
+            text = replaced(&text, example, &socket_address(address));
         }
         Self::start(&change(text), own).await
     }
@@ -60,6 +69,23 @@ impl Envoy {
     pub(crate) fn log(&self) -> String {
         self.process.log()
     }
+}
+
+/// As it stands in Envoy's configuration.
+pub(crate) fn socket_address(address: SocketAddr) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    if address.is_ipv4() {
+        format!("address: {ip}, port_value: {port}")
+    } else {
+        format!("address: \"{ip}\", port_value: {port}")
+    }
+}
+
+/// One endpoint of a cluster, or two, in place of one's address.
+pub(crate) fn endpoints(first: SocketAddr, second: Option<SocketAddr>) -> String {
+    let more =
+        |second| format!("}}}}}}\n              - endpoint: {{address: {{socket_address: {{{}", socket_address(second));
+    socket_address(first) + &second.map(more).unwrap_or_default()
 }
 
 /// With `part`, which must be there, replaced.

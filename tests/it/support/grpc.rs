@@ -56,7 +56,7 @@ impl GrpcClient {
     }
 
     /// Begins a call of which nothing but the head is sent.
-    pub(crate) async fn begin(&mut self, path: &str) -> Call {
+    pub(crate) fn begin(&mut self, path: &str) -> Call {
         let (message, body) = mpsc::unbounded();
         let request = Request::post(format!("http://{}{path}", self.server))
             .header("content-type", "application/grpc")
@@ -75,7 +75,7 @@ impl GrpcClient {
 
     /// Makes a whole call with an empty message: its status, `0` if all is well.
     pub(crate) async fn call(&mut self, path: &str) -> Result<String, String> {
-        let call = self.begin(path).await;
+        let call = self.begin(path);
         call.send(EMPTY);
         call.finish().await
     }
@@ -94,9 +94,20 @@ impl Call {
 
     /// Says that the message is complete: the status.
     pub(crate) async fn finish(self) -> Result<String, String> {
-        drop(self.message);
-        let told = self.answer.await.expect("the call ends")?;
-        let status = told.get("grpc-status").ok_or_else(|| format!("{told:?}"))?;
-        Ok(status.to_str().expect("it is text").to_owned())
+        let Self { message, answer } = self;
+        drop(message);
+        status(answer).await
     }
+
+    /// The status of a call of which nothing more is sent.
+    pub(crate) async fn answered(self) -> Result<String, String> {
+        let Self { message: _open, answer } = self;
+        status(answer).await
+    }
+}
+
+async fn status(answer: JoinHandle<Result<HeaderMap, String>>) -> Result<String, String> {
+    let told = answer.await.expect("the call ends")?;
+    let status = told.get("grpc-status").ok_or_else(|| format!("{told:?}"))?;
+    Ok(status.to_str().expect("it is text").to_owned())
 }

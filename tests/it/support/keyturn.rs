@@ -35,6 +35,14 @@ impl Keyturn {
         Self::start("verifier", namespace, &[])
     }
 
+    /// As [`Keyturn::verifier`], with further arguments and an auth port that the test has chosen.
+    pub(crate) fn verifier_at(namespace: &Namespace, auth: SocketAddr, further: &[&str]) -> Self {
+        let (only, own) =
+            (format!("--namespace={}", namespace.name()), format!("--operator-namespace={}", namespace.name()));
+        let arguments = [&[only.as_str(), &own], further].concat();
+        Self::start_listening("verifier", auth, &accounts::in_namespace(namespace.name(), "verifier"), &arguments, [])
+    }
+
     /// `keyturn ROLE` with these further arguments, under an account with the rights of `config/rbac`.
     pub(crate) fn start(role: &str, namespace: &Namespace, further: &[&str]) -> Self {
         let only = format!("--namespace={}", namespace.name());
@@ -55,7 +63,17 @@ impl Keyturn {
         further: &[&str],
         environment: [(&str, OsString); N],
     ) -> Self {
-        let (auth, health) = (ports::free(), ports::free());
+        Self::start_listening(role, ports::free(), kubeconfig, further, environment)
+    }
+
+    fn start_listening<const N: usize>(
+        role: &str,
+        auth: SocketAddr,
+        kubeconfig: &Path,
+        further: &[&str],
+        environment: [(&str, OsString); N],
+    ) -> Self {
+        let health = ports::free();
         let mut command = Command::new(PROGRAM);
         command.env("KUBECONFIG", kubeconfig).envs(environment).arg(role).arg(format!("--health-listen={health}"));
         if role != "controller" {

@@ -18,9 +18,12 @@ pub(crate) struct Nginx {
 impl Nginx {
     /// Starts nginx with `http` inside its `http { }`; `{listen}` there becomes the address to listen on.
     pub(crate) async fn start(http: &str) -> Self {
+        Self::start_at(ports::free(), http).await
+    }
+
+    async fn start_at(address: SocketAddr, http: &str) -> Self {
         let folder = scratch("nginx");
         std::fs::create_dir(&folder).unwrap_or_else(|error| panic!("creating {}: {error}", folder.display()));
-        let address = ports::free();
         let configuration = configuration(&folder, &http.replace("{listen}", &address.to_string()));
         let file = folder.join("main.conf");
         std::fs::write(&file, configuration).unwrap_or_else(|error| panic!("writing {}: {error}", file.display()));
@@ -39,19 +42,33 @@ impl Nginx {
     /// Puts nginx with the configuration in config/ingress/nginx in front of `backend`: keys of the API
     /// `NAMESPACE/NAME` are demanded.
     pub(crate) async fn protecting(api: &str, verifier: SocketAddr, backend: SocketAddr) -> Self {
+        Self::protecting_at(ports::free(), ";", api, &[verifier], backend).await
+    }
+
+    /// The same, which listens there. `listening` follows the address in the directive `listen`, up to whatever follows
+    /// the semicolon.
+    pub(crate) async fn protecting_at(
+        address: SocketAddr,
+        listening: &str,
+        api: &str,
+        verifiers: &[SocketAddr],
+        backend: SocketAddr,
+    ) -> Self {
         let parts = super::root().join("config/ingress/nginx");
         let parts = parts.display();
-        Self::start(&format!(
-            "upstream keyturn {{ server {verifier}; keepalive 64; }}
+        let servers: Vec<_> = verifiers.iter().map(|verifier| format!("server {verifier};")).collect();
+        let servers = servers.join(" ");
+        let http = format!(
+            "upstream keyturn {{ {servers} keepalive 64; }}
             upstream backend {{ server {backend}; keepalive 64; }}
             server {{
-                listen {{listen}};
+                listen {{listen}}{listening}
                 set $keyturn_api {api};
                 include {parts}/keyturn.conf;
                 location / {{ include {parts}/keyturn-protect.conf; proxy_pass http://backend; }}
             }}"
-        ))
-        .await
+        );
+        Self::start_at(address, &http).await
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

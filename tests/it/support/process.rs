@@ -47,6 +47,20 @@ impl Process {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("sending {signal:?} to {}: {error}", self.name));
     }
 
+    /// Stops it as a debugger would, and waits until none of its threads runs: others go on until the first has noticed.
+    pub(crate) async fn stop(&self) {
+        self.signal(Signal::STOP);
+        let threads = format!("/proc/{}/task", self.id());
+        eventually(&format!("{} stands still", self.name), async || {
+            let threads = std::fs::read_dir(&threads).map_err(|error| error.to_string())?;
+            let states = threads.flatten().map(|thread| std::fs::read_to_string(thread.path().join("status")));
+            let states = states.collect::<Result<String, _>>().map_err(|error| error.to_string())?;
+            let runs = states.lines().find(|line| line.starts_with("State:") && !line.contains("T (stopped)"));
+            runs.map_or(Ok(()), |state| Err(state.to_owned()))
+        })
+        .await;
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

@@ -122,7 +122,7 @@ async fn a_call_that_is_open_at_sigterm_is_answered() {
     let mut verifier = start_with(&namespace, &[&format!("--grpc-listen={address}")]).await;
     let mut client = GrpcClient::connect(address, None).await.expect("it is connected");
     assert_eq!(client.call(CHECK).await, Ok("0".to_owned()));
-    let call = client.begin(CHECK).await;
+    let call = client.begin(CHECK);
     call.send(&EMPTY[..2]);
     verifier.signal(Signal::TERM);
     eventually("nobody new is served", async || match GrpcClient::connect(address, None).await {

@@ -9,6 +9,10 @@ pub(super) fn command(site: &Site) -> Command {
     let mut command = site.command(&tool("caddy"));
     command.env("BIND", site.listen.ip().to_string()).env("PORT", site.listen.port().to_string());
     command.env("XDG_DATA_HOME", &site.folder).env("XDG_CONFIG_HOME", &site.folder);
-    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(Site::config("caddy/Caddyfile"));
+    let trusted = site.behind.map(|from| format!("protocols h1 h2c\n\t\ttrusted_proxies static {from}/32"));
+    site.changed("caddy/keyturn.caddy", &[]);
+    let file =
+        site.changed("caddy/Caddyfile", &[("protocols h1 h2c", trusted.as_deref().unwrap_or("protocols h1 h2c"))]);
+    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(file);
     command
 }

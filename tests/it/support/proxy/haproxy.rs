@@ -7,7 +7,9 @@ use crate::support::process::tool;
 
 pub(super) fn command(site: &Site) -> Command {
     let mut command = site.command(&tool("haproxy"));
-    command.env("LISTEN", site.listen.to_string()).env("KEYTURN_LUA", Site::config("haproxy/keyturn.lua"));
+    let client = if site.behind.is_some() { "txn.sf:hdr_ip(\"x-forwarded-for\", -1)" } else { "txn.sf:src()" };
+    let script = site.changed("haproxy/keyturn.lua", &[("txn.sf:src()", client)]);
+    command.env("LISTEN", site.listen.to_string()).env("KEYTURN_LUA", script);
     command.args(["-db", "-f"]).arg(Site::config("haproxy/haproxy.cfg"));
     command
 }
