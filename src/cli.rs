@@ -13,6 +13,7 @@ mod seal_keygen;
 mod seal_open;
 mod ship_nginx_log;
 mod shutdown;
+mod traces;
 mod verifier;
 
 use std::future::Future;
@@ -28,7 +29,7 @@ use tokio::net::TcpListener;
 
 use crate::feed::ServerClock;
 use crate::metrics::Metrics;
-use crate::telemetry::{self, TelemetryError};
+use crate::telemetry::{self, LevelFile, TelemetryError};
 use crate::transport::health::Health;
 
 pub use options::Cli;
@@ -42,6 +43,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum Error {
     #[error("setting up the log")]
     Telemetry(#[source] TelemetryError),
+    #[error("following --log-level-file")]
+    LogLevelFile(#[source] io::Error),
     #[error("starting the runtime")]
     Runtime(#[source] io::Error),
     #[error("listening for signals")]
@@ -62,6 +65,8 @@ pub enum Error {
     Reporting(#[source] reporting::ReportingError),
     #[error("opening the gRPC port as the options say")]
     Grpc(#[source] grpc::GrpcError),
+    #[error("tracing requests as the options say")]
+    Traces(#[source] traces::TracesError),
     #[error("opening --audit-file {}", .0.display())]
     AuditFile(PathBuf, #[source] io::Error),
     #[error("reconciling")]
@@ -85,7 +90,10 @@ pub enum Error {
 /// # Errors
 /// When the process cannot start or go on.
 pub fn run(cli: Cli) -> Result<(), Error> {
-    telemetry::init(cli.log.log_format, &cli.log.log_level).map_err(Error::Telemetry)?;
+    let level = telemetry::init(cli.log.format, &cli.log.level).map_err(Error::Telemetry)?;
+    if let Some(file) = options::file(cli.log.level_file) {
+        LevelFile::new(file, cli.log.level, level).follow().map_err(Error::LogLevelFile)?;
+    }
     match cli.role {
         Role::Crds { dir } => crds::run(dir.as_deref()),
         Role::SealKeygen { key_file } => Ok(seal_keygen::run(&key_file)?),
@@ -111,7 +119,7 @@ async fn controller(common: Common, leading: options::Leading) -> Result<(), Err
         metrics: Arc::clone(&metrics),
         missing: Box::new(controller.missing()),
         remarks: Box::new(controller.remarks()),
-        measure: Box::new(|_| {}),
+        measure: Box::new(controller.measure()),
         decisions: None,
     };
     let reconciling = controller.run(client, metrics, common.namespace(), operator_namespace, shutdown.clone());
@@ -140,6 +148,11 @@ async fn all(common: Common, leading: options::Leading, judging: options::Judgin
     health.missing = Box::new(move || verifying().into_iter().chain(reconciling()).collect());
     let (verifying, reconciling) = (health.remarks, controller.remarks());
     health.remarks = Box::new(move || verifying().into_iter().chain(reconciling()).collect());
+    let (verifying, reconciling) = (health.measure, controller.measure());
+    health.measure = Box::new(move |metrics| {
+        verifying(metrics);
+        reconciling(metrics);
+    });
     let metrics = Arc::clone(&health.metrics);
     let both = async {
         let reconciling = controller.run(client, metrics, common.namespace(), operator_namespace, shutdown.clone());

@@ -301,7 +301,14 @@ impl Feed {
         O: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         let length = self.cadence().watch;
-        watch::follow(Follower { api, length, reports: reports.clone(), wrap }).await;
+        watch::follow(Follower {
+            api,
+            length,
+            reports: reports.clone(),
+            wrap,
+            metrics: Arc::clone(&self.options.metrics),
+        })
+        .await;
     }
 
     fn cadence(&self) -> Cadence {

@@ -13,6 +13,7 @@
 //!
 //! `shipper`, a process of its own beside a proxy, stands on core alone. An arrow only ever points upwards; `tests/it/architecture.rs` reads the imports and fails otherwise.
 
+pub mod call;
 pub mod cli;
 pub mod clock;
 pub mod controller;
@@ -24,6 +25,7 @@ pub mod resources;
 pub mod seal;
 pub mod secret_file;
 pub mod shipper;
+pub mod spans;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

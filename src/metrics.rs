@@ -1,12 +1,15 @@
 //! What a process counts and measures, in the text format of OpenMetrics 1.0.
 
 mod connections;
+mod leading;
 mod low;
 pub mod reports;
 pub mod reservations;
+mod spans;
 mod store;
 mod tls;
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +26,9 @@ use reports::Reports;
 use reservations::Reservations;
 
 pub use connections::{Connections, TurnedAway};
+pub use leading::{LeadingMetrics, Reconciled};
 pub use low::{BudgetKind, Holder, LowMetrics};
+pub use spans::{SpanMetrics, SpanOutcome};
 pub use store::{OnStoreError, StoreMetrics, StoreOutcome};
 pub use tls::{TlsFiles, TlsPort};
 
@@ -40,6 +45,8 @@ pub struct Metrics {
     duration: Histogram,
     keys: Gauge,
     watch_age: Family<WatchLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    watch_failures: Family<WatchLabels, Counter>,
+    ready: Gauge,
     key_events: Family<EventLabels, Counter>,
     pepper_keys: Family<PepperLabels, Gauge>,
     audit_lines: Family<ActionLabels, Counter>,
@@ -49,7 +56,9 @@ pub struct Metrics {
     usage_writes: Family<UsageLabels, Counter>,
     usage_backlog: Gauge,
     usage_age: Gauge<f64, std::sync::atomic::AtomicU64>,
+    leading: LeadingMetrics,
     low: LowMetrics,
+    spans: SpanMetrics,
     store: StoreMetrics,
     /// Of the auth port.
     pub connections: Connections,
@@ -79,7 +88,7 @@ struct VerdictLabels {
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct WatchLabels {
-    kind: &'static str,
+    kind: Cow<'static, str>,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -130,8 +139,9 @@ impl Metrics {
         let would_deny = Family::default();
         let help = "Requests that passed only because their API is in audit mode, by API and what would refuse them";
         registry.register("would_deny", help, would_deny.clone());
-        // 250 ns to 65 ms: judging takes well below a microsecond, a starved processor takes milliseconds.
-        let duration = Histogram::new(exponential_buckets(250e-9, 4.0, 10));
+        // 250 ns to 1 s: judging takes well below a microsecond, a starved processor milliseconds, and chunks of quotas
+        // are waited for up to 250 ms.
+        let duration = Histogram::new(exponential_buckets(250e-9, 4.0, 12));
         registry.register_with_unit("verify_duration", "Time spent judging", Unit::Seconds, duration.clone());
         let clock_skew = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
         // Not zero as long as nothing is known.
@@ -143,6 +153,11 @@ impl Metrics {
         let watch_age = Family::default();
         let help = "Time since the last list, event or bookmark, by kind";
         registry.register_with_unit("watch_age", help, Unit::Seconds, watch_age.clone());
+        let watch_failures = Family::default();
+        let help = "Lists and watches that were interrupted and begun anew, by kind";
+        registry.register("watch_failures", help, watch_failures.clone());
+        let ready = Gauge::default();
+        registry.register("ready", "1 if the process is ready", ready.clone());
         let key_events = Family::default();
         registry.register("key_events", "Events told about keys and owners, by reason", key_events.clone());
         let pepper_keys = Family::default();
@@ -165,7 +180,9 @@ impl Metrics {
         let usage_age = Gauge::default();
         let help = "For how long the oldest usage has not been written";
         registry.register_with_unit("usage_age", help, Unit::Seconds, usage_age.clone());
+        let leading = LeadingMetrics::register(&mut registry);
         let low = LowMetrics::register(&mut registry);
+        let spans = SpanMetrics::register(&mut registry);
         let store = StoreMetrics::register(&mut registry);
         let connections = Connections::register(&mut registry);
         let reports = Reports::register(&mut registry);
@@ -181,6 +198,8 @@ impl Metrics {
             duration,
             keys,
             watch_age,
+            watch_failures,
+            ready,
             key_events,
             pepper_keys,
             audit_lines,
@@ -190,7 +209,9 @@ impl Metrics {
             usage_writes,
             usage_backlog,
             usage_age,
+            leading,
             low,
+            spans,
             store,
             connections,
             reports,
@@ -209,6 +230,18 @@ impl Metrics {
     #[must_use]
     pub fn reports(&self) -> &Reports {
         &self.reports
+    }
+
+    /// Those of controllers.
+    #[must_use]
+    pub fn leading(&self) -> &LeadingMetrics {
+        &self.leading
+    }
+
+    /// Those of traces.
+    #[must_use]
+    pub fn spans(&self) -> &SpanMetrics {
+        &self.spans
     }
 
     /// Those of quotas and credits of which little is left.
@@ -240,7 +273,17 @@ impl Metrics {
 
     /// How long ago a kind's watch last said anything.
     pub fn set_watch_age(&self, kind: &'static str, age: Duration) {
-        self.watch_age.get_or_create(&WatchLabels { kind }).set(age.as_secs_f64());
+        self.watch_age.get_or_create(&WatchLabels { kind: kind.into() }).set(age.as_secs_f64());
+    }
+
+    /// Counts a list or watch of a kind that was interrupted.
+    pub fn watch_failed(&self, kind: Cow<'static, str>) {
+        self.watch_failures.get_or_create(&WatchLabels { kind }).inc();
+    }
+
+    /// Whether the process is ready.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.set(ready.into());
     }
 
     /// Counts one event about a key or an owner, by its reason in CamelCase, such as `RotationDue`.
@@ -336,6 +379,13 @@ mod tests {
         metrics.store().unanswered(OnStoreError::Local);
         metrics.low().set(Holder::Owner, BudgetKind::Quota, 2);
         metrics.low().set_waiting(4);
+        metrics.leading().set_leads(true);
+        metrics.leading().reconciled(Reconciled::Failed, Duration::from_millis(7));
+        metrics.leading().set_keys("Active", 9);
+        metrics.leading().set_overdue(8);
+        metrics.watch_failed("apikeys".into());
+        metrics.set_ready(true);
+        metrics.spans().add(SpanOutcome::Dropped, 6);
         metrics.set_watch_age("ApiKey", Duration::from_millis(1500));
         let text = metrics.encode().unwrap();
         for line in [
@@ -356,6 +406,14 @@ mod tests {
             r#"keyturn_store_unanswered_total{action="Local"} 1"#,
             r#"keyturn_low_budgets{holder="Owner",kind="Quota"} 2"#,
             "keyturn_ledgers_waiting 4",
+            "keyturn_leading 1",
+            r#"keyturn_reconciles_total{outcome="Failed"} 1"#,
+            "keyturn_reconcile_duration_seconds_count 1",
+            r#"keyturn_keys{state="Active"} 9"#,
+            "keyturn_rotations_overdue 8",
+            r#"keyturn_watch_failures_total{kind="apikeys"} 1"#,
+            "keyturn_ready 1",
+            r#"keyturn_spans_total{outcome="Dropped"} 6"#,
             "keyturn_store_connected 1",
             "keyturn_usage_backlog 3",
             "keyturn_usage_age_seconds 2.5",

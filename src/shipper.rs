@@ -30,7 +30,7 @@ use crate::telemetry::chain;
 use reader::Reader;
 use state::{Pending, State, StateFile};
 
-pub use sender::{Answer, SendError, Sender, TokenError, Url, UrlError};
+pub use sender::{Answer, SendError, Sender, TokenError};
 
 /// How often the log is looked at.
 const POLL: Duration = Duration::from_millis(500);

@@ -46,6 +46,18 @@ impl Controller {
         }
     }
 
+    /// Says in the metrics whether it leads.
+    pub(super) fn measure(&self) -> impl Fn(&Metrics) + Send + Sync + 'static {
+        let phase = self.phase.subscribe();
+        move |metrics| {
+            let leads = match *phase.borrow() {
+                Phase::Starting | Phase::StandingBy => false,
+                Phase::Reading | Phase::TakingOver | Phase::AtWork => true,
+            };
+            metrics.leading().set_leads(leads);
+        }
+    }
+
     pub(super) async fn run(
         self,
         client: Client,

@@ -13,6 +13,7 @@ use super::doctor::{self, Doctor};
 use super::grpc::GrpcOptions;
 use super::reporting::Reporting;
 use super::ship_nginx_log::{self, ShipNginxLog};
+use super::traces::Traces;
 use crate::core::duration;
 use crate::core::enforced::cadence::LEAST_MAX_STALENESS;
 use crate::telemetry::LogFormat;
@@ -181,17 +182,29 @@ pub(super) struct Judging {
     pub(super) counting: Counting,
     #[command(flatten)]
     pub(super) reporting: Reporting,
+    #[command(flatten)]
+    pub(super) traces: Traces,
 }
 
 /// Options of the log on standard error.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Log {
     /// A level (error, warn, info, debug, trace), or directives such as info,keyturn::feed=debug.
-    #[arg(long, env = "RUST_LOG", value_name = "LEVEL", default_value = "info", global = true)]
-    pub(super) log_level: String,
+    #[arg(long = "log-level", env = "RUST_LOG", value_name = "LEVEL", default_value = "info", global = true)]
+    pub(super) level: String,
+    /// A file that has such a level, which counts instead as soon as it is there, and changes at any time: a mounted
+    /// ConfigMap for example. Of a file that is not there or empty nothing is taken.
+    #[arg(long = "log-level-file", env = "KEYTURN_LOG_LEVEL_FILE", value_name = "FILE", global = true)]
+    pub(super) level_file: Option<OsString>,
     /// How a line of the log looks.
-    #[arg(long, env = "KEYTURN_LOG_FORMAT", value_name = "FORMAT", default_value = "text", global = true)]
-    pub(super) log_format: LogFormat,
+    #[arg(
+        long = "log-format",
+        env = "KEYTURN_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        global = true
+    )]
+    pub(super) format: LogFormat,
 }
 
 impl ValueEnum for LogFormat {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{block_on, shutdown};
+use crate::call::Url;
 use crate::core::duration;
-use crate::shipper::{self, SendError, Sender, Url};
+use crate::shipper::{self, SendError, Sender};
 use crate::tls::ClientFiles;
 
 /// What to ship, and where to.

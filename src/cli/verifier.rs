@@ -17,6 +17,7 @@ use super::{Error, listen};
 use crate::clock::since_boot;
 use crate::feed::{Feed, Options, ServerClock};
 use crate::metrics::{Metrics, TlsPort};
+use crate::spans::Spans;
 use crate::transport::decisions::Decisions;
 use crate::transport::grpc::{self, GrpcPort};
 use crate::transport::health::Health;
@@ -38,6 +39,8 @@ pub(super) struct Verifier {
     /// `None`: nobody reports here.
     reporting: Option<ReportListener>,
     admission: Admission,
+    /// `None`: nothing is traced.
+    spans: Option<Arc<Spans>>,
     drain: Drain,
     drain_delay: Duration,
 }
@@ -54,6 +57,7 @@ impl Verifier {
         let process = super::process_name();
         let metrics = Arc::new(Metrics::new());
         let store = judging.counting.store(Arc::clone(&metrics)).await.map_err(Error::Counting)?;
+        let spans = judging.traces.spans(Arc::clone(&metrics)).await.map_err(Error::Traces)?;
         let options = Options {
             client,
             namespace,
@@ -79,6 +83,7 @@ impl Verifier {
             grpc,
             reporting,
             admission,
+            spans,
             drain: Drain::default(),
             drain_delay: judging.drain_delay,
         })
@@ -160,8 +165,8 @@ impl Verifier {
             let port = Arc::new(ReportPort::new(reports, token, metrics));
             report::server::serve(listener, tls, port, drain).await;
         };
-        let port = AuthPort::new(self.metrics, self.feed.engine(), outside).remembering(self.decisions);
-        let port = Arc::new(port);
+        let port = AuthPort::new(self.metrics, self.feed.engine(), outside);
+        let port = Arc::new(port.remembering(self.decisions).with_spans(self.spans.clone()));
         let (auth, drain, admission) = (Arc::clone(&port), self.drain.clone(), self.admission.clone());
         let serving_grpc = async move {
             let Some(Opened { listener, tls, route_by_host }) = self.grpc else { return };
@@ -185,6 +190,11 @@ impl Verifier {
             ended = &mut feeding => return ended.map_err(Error::Feed),
         }
         stop_feed.cancel();
-        feeding.await.map_err(Error::Feed)
+        let (ended, ()) = tokio::join!(feeding, async {
+            if let Some(spans) = self.spans {
+                spans.stop().await;
+            }
+        });
+        ended.map_err(Error::Feed)
     }
 }

@@ -42,7 +42,7 @@ use super::{key_named, key_ref};
 use crate::clock;
 use crate::core::lifecycle::{self, Step};
 use crate::core::policy::ObjectName;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Reconciled};
 use crate::resources::ApiKey;
 use crate::telemetry::chain;
 pub(super) use audit::Unstored;
@@ -115,8 +115,16 @@ pub(super) enum Error {
     Endless,
 }
 
-/// Brings one key to what its manifest says.
+/// Brings one key to what its manifest says, and measures that.
 pub(super) async fn reconcile(key: Arc<DeserializeGuard<ApiKey>>, context: Arc<Context>) -> Result<Action, Error> {
+    let began = clock::since_boot();
+    let outcome = Box::pin(bring_about(key, &context)).await;
+    let took = clock::since_boot().saturating_sub(began);
+    context.metrics.leading().reconciled(outcome.as_ref().map_or(Reconciled::Failed, |_| Reconciled::Done), took);
+    outcome
+}
+
+async fn bring_about(key: Arc<DeserializeGuard<ApiKey>>, context: &Context) -> Result<Action, Error> {
     let key = match &key.0 {
         Ok(key) => key,
         Err(error) => {
@@ -125,13 +133,13 @@ pub(super) async fn reconcile(key: Arc<DeserializeGuard<ApiKey>>, context: Arc<C
         }
     };
     let outcome = if context.progress.take_doubt(key) {
-        match read_anew(key, &context).await {
-            Ok(Some(key)) => Box::pin(look_after(&key, &context)).await,
+        match read_anew(key, context).await {
+            Ok(Some(key)) => Box::pin(look_after(&key, context)).await,
             Ok(None) => Ok(Action::await_change()),
             Err(error) => Err(error),
         }
     } else {
-        Box::pin(look_after(key, &context)).await
+        Box::pin(look_after(key, context)).await
     };
     if outcome.is_err() {
         context.progress.doubt(key);

@@ -88,7 +88,7 @@ impl Election {
                 }
             }
         }
-        info!(me = &*self.me, "this controller leads");
+        info!(process = &*self.me, "this controller leads");
     }
 
     /// Renews the Lease; returns when this process must not lead any more.

@@ -1,4 +1,6 @@
-//! Counts the keys of which people were told in time, by API: gauges beside the events.
+//! Counts the keys of which people were told in time, by API: gauges beside the events; and all keys.
+
+mod overall;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use crate::core::lifecycle::EXPIRY_NOTICE;
 use crate::metrics::{ApiLabel, Metrics};
 use crate::resources::ApiKey;
 use crate::resources::apikey::{ApiKeyStatus, KeyState, VersionState};
+use overall::Overall;
 
 /// How often they are counted.
 const PERIOD: Duration = Duration::from_secs(15);
@@ -27,16 +30,17 @@ type Counts = (usize, usize);
 
 /// Counts again and again. What was counted is taken back when it is dropped: another controller leads then.
 pub(super) async fn count(keys: Store<DeserializeGuard<ApiKey>>, metrics: Arc<Metrics>) {
-    let mut told = Told { metrics, apis: BTreeMap::new() };
+    let mut told = Told { metrics, apis: BTreeMap::new(), overall: Overall::default() };
     loop {
         let now = clock::now();
-        let mut counts = BTreeMap::new();
+        let (mut counts, mut overall) = (BTreeMap::new(), Overall::default());
         for key in keys.state() {
             if let Ok(key) = &key.0 {
                 add(&mut counts, key, now);
+                overall.add(key, now);
             }
         }
-        told.tell(counts);
+        told.tell(counts, overall);
         sleep(PERIOD).await;
     }
 }
@@ -44,23 +48,25 @@ pub(super) async fn count(keys: Store<DeserializeGuard<ApiKey>>, metrics: Arc<Me
 struct Told {
     metrics: Arc<Metrics>,
     apis: BTreeMap<ApiName, Counts>,
+    overall: Overall,
 }
 
 impl Told {
-    fn tell(&mut self, counts: BTreeMap<ApiName, Counts>) {
+    fn tell(&mut self, counts: BTreeMap<ApiName, Counts>, overall: Overall) {
         for api in self.apis.keys().filter(|api| !counts.contains_key(*api)) {
             self.metrics.set_notices(ApiLabel(Some(api.clone())), 0, 0);
         }
         for (api, (expiring, in_use)) in &counts {
             self.metrics.set_notices(ApiLabel(Some(api.clone())), *expiring, *in_use);
         }
-        self.apis = counts;
+        overall.tell(&self.overall, self.metrics.leading());
+        (self.apis, self.overall) = (counts, overall);
     }
 }
 
 impl Drop for Told {
     fn drop(&mut self) {
-        self.tell(BTreeMap::new());
+        self.tell(BTreeMap::new(), Overall::default());
     }
 }
 

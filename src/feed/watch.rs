@@ -10,6 +10,7 @@
 //! ```
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -24,6 +25,7 @@ use tracing::{info, warn};
 use super::backoff;
 use crate::clock::since_boot;
 use crate::entropy;
+use crate::metrics::Metrics;
 use crate::telemetry::chain;
 
 /// Objects per page of a list.
@@ -84,6 +86,7 @@ pub(super) struct Follower<O, T> {
     pub(super) length: Duration,
     pub(super) reports: mpsc::Sender<T>,
     pub(super) wrap: fn(Report<O>) -> T,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// Reports every change of a kind until nobody takes the reports any more. Failures are retried for ever;
@@ -100,6 +103,7 @@ where
             error => error,
         };
         failures += 1;
+        follower.metrics.watch_failed(kind.clone());
         // Without entropy the pause is the longest; nothing is at stake.
         let pause = backoff::pause(failures, entropy::fraction().unwrap_or(1.0));
         if error.is_expired() {

@@ -184,7 +184,7 @@ impl Inside {
         self.state.send_if_modified(|state| {
             let current = matches!(state, State::Up(other) if Arc::ptr_eq(&other.answers, &link.answers));
             if current {
-                warn!(server = %self.url, why, "the connection to the store of rate limits is gone");
+                warn!(server = %self.url, reason = why, "the connection to the store of rate limits is gone");
                 *state = State::Down(why.into());
             }
             current

@@ -12,6 +12,7 @@ use tracing::info;
 
 use super::decisions::{Asked, Decisions, decision};
 use super::dialect::{Call, Carries, Dialect};
+use super::followed::Followed;
 use super::judge::Outside;
 use super::target::{Policy, Target};
 use super::{body, fields, problem};
@@ -80,6 +81,8 @@ pub(super) struct Judge<'a> {
     pub(super) outside: &'a Outside,
     /// Remembers what is refused.
     pub(super) decisions: &'a Decisions,
+    /// Who is to hear of it.
+    pub(super) followed: Option<&'a Followed<'a>>,
 }
 
 /// Answers a call by its head, and by its body where a resource may stand in that. `clock` is asked again when something
@@ -149,6 +152,9 @@ async fn judge(
         }
         None => Verdict::without_engine(),
     };
+    if let Some(followed) = by.followed {
+        followed.came_to(&verdict, began, clock());
+    }
     let judged = Some(Judged::from(&verdict));
     // Nobody asks for the id of a request that passes.
     let refusal = verdict.denial.as_ref().or(verdict.would_deny.as_ref()).map(|told| {

@@ -12,7 +12,7 @@ pub(super) mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -26,9 +26,11 @@ use tower::{Service as _, service_fn};
 use super::AuthPort;
 use super::answer::{Instant, Judged, request_id, tell};
 use super::decisions::{Asked, decision};
+use super::followed::Followed;
 use crate::core::hosts;
 use crate::core::policy::ObjectName;
 use crate::core::verdict::Denial;
+use crate::spans::TRACEPARENT;
 use crate::verify::engine::{Engine, Verdict};
 use crate::verify::request;
 use attributes::{ClientHeaders, Policy, body, original};
@@ -79,7 +81,7 @@ impl GrpcPort {
             return self.health.clone().call(call).await.unwrap_or_else(|never| match never {});
         }
         let check = service_fn(|request: tonic::Request<CheckRequest>| async move {
-            let response = self.check(request.get_ref(), Instant::now).await;
+            let response = self.check(request.get_ref(), request.metadata().as_ref(), Instant::now).await;
             Ok::<_, Status>(tonic::Response::new(response))
         });
         let mut service = Grpc::new(ProstCodec::default()).max_decoding_message_size(MAX_MESSAGE);
@@ -87,8 +89,14 @@ impl GrpcPort {
         answered.unwrap_or_else(|_| Status::deadline_exceeded("the message has not come in time").into_http())
     }
 
-    /// Judges a request as its attributes say. `clock` is asked again when something was waited for.
-    async fn check(&self, request: &CheckRequest, clock: impl Fn() -> Instant + Sync) -> CheckResponse {
+    /// Judges a request as its attributes say. `metadata`: what Envoy says beside it. `clock` is asked again when something
+    /// was waited for.
+    async fn check(
+        &self,
+        request: &CheckRequest,
+        metadata: &HeaderMap,
+        clock: impl Fn() -> Instant + Sync,
+    ) -> CheckResponse {
         let began = clock();
         let attributes = &request.attributes;
         let (http, engine) = (&attributes.request.http, self.auth.engine.get());
@@ -127,8 +135,21 @@ impl GrpcPort {
                 reply::allowed(&verdict, began.now)
             }
         };
+        if let Some(followed) = self.followed(metadata, &headers) {
+            followed.came_to(&verdict, began, clock());
+        }
         self.auth.count(Judged::from(&verdict), began);
         response
+    }
+
+    /// Whether somebody follows the request: as Envoy says, or the client where Envoy traces nothing.
+    fn followed(&self, metadata: &HeaderMap, headers: &ClientHeaders<'_>) -> Option<Followed<'_>> {
+        let (spans, protocol) = (self.auth.spans.as_ref(), "grpc");
+        if metadata.contains_key(TRACEPARENT) {
+            Followed::find(spans, protocol, metadata)
+        } else {
+            Followed::find(spans, protocol, headers)
+        }
     }
 
     /// The API that claims the host, if that is to count.

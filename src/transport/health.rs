@@ -55,6 +55,7 @@ fn sentences(title: &str, sentences: &[String]) -> String {
 
 async fn metrics(State(health): State<Arc<Health>>) -> Response {
     (health.measure)(&health.metrics);
+    health.metrics.set_ready((health.missing)().is_empty());
     match health.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -1,7 +1,7 @@
 //! Who may import whom, and that no file is forgotten. One table; every breach is one line with its place.
 
 mod copies;
-mod imports;
+pub(crate) mod imports;
 mod modules;
 
 use std::fs;
@@ -62,10 +62,12 @@ const RULES: &[Rule] = &[
     rule("resources", &[&["core"]], SERVERS),
     rule("verify", &[&["core"]], BOTH),
     rule("feed", &[LEAVES, &["core", "resources", "verify"]], SERVERS),
-    rule("transport", &[LEAVES, &["core", "tls", "verify"]], KUBERNETES),
+    rule("transport", &[LEAVES, &["core", "spans", "tls", "verify"]], KUBERNETES),
     rule("controller", &[LEAVES, &["core", "resources", "seal"]], SERVERS),
     rule("store", &[LEAVES, &["core", "verify"]], BOTH),
-    rule("shipper", &[LEAVES, &["core", "tls"]], KUBERNETES),
+    rule("shipper", &[LEAVES, &["call", "core", "tls"]], KUBERNETES),
+    rule("spans", &[LEAVES, &["call", "tls"]], KUBERNETES),
+    rule("call", &[&["tls"]], KUBERNETES),
     rule("clock", &[], BOTH),
     rule("entropy", &[], BOTH),
     rule("metrics", &[], BOTH),
@@ -77,7 +79,20 @@ const RULES: &[Rule] = &[
         "cli",
         &[
             LEAVES,
-            &["controller", "core", "feed", "resources", "seal", "shipper", "store", "tls", "transport", "verify"],
+            &[
+                "call",
+                "controller",
+                "core",
+                "feed",
+                "resources",
+                "seal",
+                "shipper",
+                "spans",
+                "store",
+                "tls",
+                "transport",
+            ],
+            &["verify"],
         ],
         &[],
     ),

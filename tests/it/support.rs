@@ -6,6 +6,7 @@ pub(crate) mod apiserver;
 pub(crate) mod apply;
 pub(crate) mod backend;
 pub(crate) mod cluster;
+pub(crate) mod collector;
 pub(crate) mod envoy;
 pub(crate) mod etcd;
 pub(crate) mod events;

@@ -97,7 +97,13 @@ fn follower<O>(client: Client, reports: mpsc::Sender<Report<O>>) -> Follower<O, 
 where
     O: Resource<DynamicType = ()>,
 {
-    Follower { api: Api::all(client), length: Duration::from_secs(15), reports, wrap: |report| report }
+    Follower {
+        api: Api::all(client),
+        length: Duration::from_secs(15),
+        reports,
+        wrap: |report| report,
+        metrics: Arc::default(),
+    }
 }
 
 /// Runs the script until `count` reports have come, and answers them with the queries that were asked.

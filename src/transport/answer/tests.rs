@@ -179,7 +179,7 @@ fn answer_at(at: Instant, engine: Option<&Engine>, parts: &Parts) -> Answer {
 
 fn answer_remembering(decisions: &Decisions, at: Instant, engine: Option<&Engine>, parts: &Parts) -> Answer {
     let outside = Outside::default();
-    let judge = Judge { engine, outside: &outside, decisions };
+    let judge = Judge { engine, outside: &outside, decisions, followed: None };
     answer(judge, parts, ready(Err("no body")), at, || at).now_or_never().unwrap()
 }
 
@@ -306,7 +306,7 @@ fn a_body_is_read_where_the_routes_resource_stands_in_one_and_only_there() {
     let engine = engine_of(api);
     let outside = Outside::default();
     let decisions = Decisions::default();
-    let judge = Judge { engine: Some(&engine), outside: &outside, decisions: &decisions };
+    let judge = Judge { engine: Some(&engine), outside: &outside, decisions: &decisions, followed: None };
     for (uri, partial, body, expected) in [
         ("/v1/infer", "false", Err("no body"), (Some("MODEL_NOT_FOUND"), true)),
         ("/v1/infer", "false", Ok("model=gpt"), (Some("MODEL_NOT_FOUND"), true)),
@@ -371,7 +371,8 @@ fn what_becomes_known_while_a_store_answers_counts() {
         let store = Store { limits, on_error: OnStoreError::Deny, metrics: Arc::default() };
         let outside = Outside { store: Some(store), ..Outside::default() };
         let request = nginx(AUTH).with_key().request();
-        let judge = Judge { engine: Some(&engine), outside: &outside, decisions: &Decisions::default() };
+        let judge =
+            Judge { engine: Some(&engine), outside: &outside, decisions: &Decisions::default(), followed: None };
         let Answer { judged, .. } =
             answer(judge, &request, ready(Err("no body")), AT, || answered).now_or_never().unwrap();
         assert_eq!(judged, Some(judged_as(expected, None)));

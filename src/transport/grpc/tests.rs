@@ -50,7 +50,7 @@ fn port(change: impl FnOnce(&mut Api)) -> GrpcPort {
 /// The answer as text, after the way over the wire.
 async fn ask(port: &GrpcPort, request: &CheckRequest) -> String {
     let request = CheckRequest::decode(&*request.encode_to_vec()).unwrap();
-    let response = port.check(&request, || AT).await;
+    let response = port.check(&request, &HeaderMap::new(), || AT).await;
     let response = CheckResponse::decode(&*response.encode_to_vec()).unwrap();
     let mut text = format!("{}\n", response.status.code);
     let list = |title: &str, headers: &[HeaderValueOption]| {

@@ -165,7 +165,7 @@ fn tokens(code: &str) -> Vec<(usize, Token<'_>)> {
 }
 
 /// Blanks comments, strings and characters; lines stay where they are.
-pub(super) fn without_comments_and_literals(text: &str) -> String {
+pub(crate) fn without_comments_and_literals(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut code = String::with_capacity(text.len());
     let mut at = 0;
