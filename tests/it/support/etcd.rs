@@ -14,7 +14,7 @@ use super::process::{Process, Signal, scratch, tool};
 use super::wait::eventually;
 
 /// A server that `tests/cluster/run.sh` runs: how it was started, and in which process.
-pub(super) struct Server {
+pub(crate) struct Server {
     name: &'static str,
     folder: PathBuf,
     arguments: Vec<String>,
@@ -22,7 +22,7 @@ pub(super) struct Server {
 
 impl Server {
     /// The one of this name whose files are in `folder`.
-    pub(super) fn of(name: &'static str, folder: &Path) -> Self {
+    pub(crate) fn of(name: &'static str, folder: &Path) -> Self {
         let text = read(&folder.join(format!("{name}.arguments")));
         let arguments = text.split_terminator('\0').map(str::to_owned).collect();
         Self { name, folder: folder.to_owned(), arguments }
@@ -35,10 +35,20 @@ impl Server {
         found.unwrap_or_else(|| panic!("{} is started without {option}", self.name))
     }
 
+    /// Where an etcd listens to clients.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let url = self.option("--listen-client-urls");
+        url.trim_start_matches("http://").parse().expect("etcd listens on an address")
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        let pid = read(&self.folder.join(format!("{}.pid", self.name)));
+        pid.parse().ok().and_then(Pid::from_raw).expect("the script writes a process id")
+    }
+
     /// Ends it as a power cut does, and waits until it is gone.
     pub(super) async fn kill(&self) {
-        let pid = read(&self.folder.join(format!("{}.pid", self.name)));
-        let pid = pid.parse().ok().and_then(Pid::from_raw).expect("the script writes a process id");
+        let pid = self.pid();
         kill_process(pid, Signal::KILL).unwrap_or_else(|error| panic!("killing {}: {error}", self.name));
         eventually(&format!("{} is gone", self.name), async || match test_kill_process(pid) {
             Ok(()) => Err("it is still there".to_owned()),
@@ -55,9 +65,7 @@ impl Server {
 
 /// Takes a snapshot, which is on the disk when this returns.
 pub(super) async fn snapshot(etcd: &Server) -> PathBuf {
-    let url = etcd.option("--listen-client-urls");
-    let address: SocketAddr = url.trim_start_matches("http://").parse().expect("etcd listens on an address");
-    let answer = HttpClient::new(address).send(Method::POST, "/v3/maintenance/snapshot", &[]).await;
+    let answer = HttpClient::new(etcd.address()).send(Method::POST, "/v3/maintenance/snapshot", &[]).await;
     let answer = answer.unwrap_or_else(|error| panic!("asking etcd for a snapshot: {error}"));
     assert!(answer.status.is_success(), "{answer:?}");
     let mut bytes = Vec::new();
