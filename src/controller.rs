@@ -19,6 +19,7 @@ mod apikey;
 mod audit;
 mod gone;
 mod judging;
+mod lanes;
 mod leader;
 mod low;
 mod metadata;
@@ -194,6 +195,7 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
     let judging = judging::follow(client, operator_namespace, &wake, &shutdown, &tasks);
     let peppers = Arc::new(peppers::Kept::new(first, version));
     let strings = strings::Strings::new(wake.clone(), Arc::clone(metrics));
+    let lanes = Arc::new(lanes::Lanes::new(wake.clone()));
     let following = Arc::clone(&peppers).follow(client.clone(), operator_namespace.clone(), store.clone(), wake);
     tasks.spawn(shutdown.clone().run_until_cancelled_owned(following));
     let actors = Arc::new(Actors::new(client, operator_namespace));
@@ -234,6 +236,7 @@ async fn lead(options: &Options, term: Term, shutdown: CancellationToken) -> Res
         metrics: Arc::clone(metrics),
         peppers,
         strings,
+        lanes,
         places,
         keys: store.clone(),
         policies: Arc::clone(&policies),

@@ -30,6 +30,7 @@ use kube::{Api, Client, ResourceExt as _};
 use super::actors::Actors;
 use super::audit::AuditLog;
 use super::judging::Judging;
+use super::lanes::{Lanes, Urgency};
 use super::leader::Term;
 use super::low::Ledgers;
 use super::peppers;
@@ -44,6 +45,7 @@ use crate::core::lifecycle::{self, Step};
 use crate::core::policy::ObjectName;
 use crate::metrics::{Metrics, Reconciled};
 use crate::resources::ApiKey;
+use crate::resources::apikey::VersionState;
 use crate::telemetry::chain;
 pub(super) use audit::Unstored;
 pub(super) use progress::Progress;
@@ -66,6 +68,7 @@ pub(super) struct Context {
     pub(super) recorder: Recorder,
     pub(super) peppers: Arc<peppers::Kept>,
     pub(super) strings: Strings,
+    pub(super) lanes: Arc<Lanes>,
     pub(super) places: Arc<Places>,
     /// Every key, once the queue runs.
     pub(super) keys: Store<DeserializeGuard<ApiKey>>,
@@ -93,6 +96,7 @@ impl Context {
         let name = ObjectName::new(namespace, name);
         self.ledgers.forget(&Whose::Key(key_named(&name)));
         self.strings.forget(&name);
+        self.lanes.forget(&key_named(&name));
         self.places.leave(&name);
         self.unstored.forget(&name);
     }
@@ -132,6 +136,8 @@ async fn bring_about(key: Arc<DeserializeGuard<ApiKey>>, context: &Context) -> R
             return Ok(Action::await_change());
         }
     };
+    // What was doubtful stays so while the key waits.
+    let Some(_place) = context.lanes.enter(&key_ref(key), urgency(key)) else { return Ok(Action::await_change()) };
     let outcome = if context.progress.take_doubt(key) {
         match read_anew(key, context).await {
             Ok(Some(key)) => Box::pin(look_after(&key, context)).await,
@@ -145,6 +151,17 @@ async fn bring_about(key: Arc<DeserializeGuard<ApiKey>>, context: &Context) -> R
         context.progress.doubt(key);
     }
     outcome
+}
+
+/// What is told of the present generation, and enforced, is all that anybody waits for.
+fn urgency(key: &ApiKey) -> Urgency {
+    let Some(status) = key.status.as_ref() else { return Urgency::Asked };
+    let told = status.observed_generation == key.metadata.generation && enforce::is_enforced(key);
+    match status.versions.iter().any(|version| version.state == VersionState::Staged) {
+        _ if !told => Urgency::Asked,
+        true => Urgency::Begun,
+        false => Urgency::Patient,
+    }
 }
 
 /// A write that failed may have taken effect all the same, and the watch may not have told of it yet: what to do

@@ -60,7 +60,7 @@ pub(super) async fn conclude(
 const EVERYWHERE: &str = "no process that judges keys accepts what this generation forbids, now or later";
 
 /// Whether the condition speaks of the present generation already.
-fn is_enforced(object: &ApiKey) -> bool {
+pub(super) fn is_enforced(object: &ApiKey) -> bool {
     let conditions = object.status.iter().flat_map(|status| &status.conditions);
     let mut enforced = conditions.filter(|condition| condition.type_ == ENFORCED && condition.status == "True");
     enforced.any(|condition| condition.observed_generation == object.metadata.generation)
