@@ -50,14 +50,16 @@ fn named_tests(page: &str) -> BTreeSet<&str> {
 
 #[test]
 fn every_test_that_holds_a_promise_exists() {
-    let page = page("docs/security.md");
-    let promised = named_tests(&page);
-    assert!(promised.len() > 20, "the page names its tests in another way: {promised:?}");
     let mut sources = Vec::new();
     for folder in ["src", "tests"] {
         files(&root().join(folder), "rs", &mut sources);
     }
     let all: String = sources.iter().map(|path| fs::read_to_string(path).expect("a source is text")).collect();
-    let missing: Vec<_> = promised.iter().filter(|name| !all.contains(&format!("fn {name}("))).collect();
-    assert!(missing.is_empty(), "docs/security.md names tests that there are not: {missing:?}");
+    for path in ["docs/security.md", "docs/reliability.md"] {
+        let page = page(path);
+        let promised = named_tests(&page);
+        assert!(promised.len() > 20, "{path} names its tests in another way: {promised:?}");
+        let missing: Vec<_> = promised.iter().filter(|name| !all.contains(&format!("fn {name}("))).collect();
+        assert!(missing.is_empty(), "{path} names tests that there are not: {missing:?}");
+    }
 }
