@@ -7,7 +7,8 @@ use super::{files, page, quoted, rows};
 use crate::architecture::imports::without_comments_and_literals;
 use crate::support::root;
 
-const LEVELS: [&str; 4] = ["error", "warn", "info", "debug"];
+/// The levels of which every event is listed.
+const LEVELS: [&str; 3] = ["error", "warn", "info"];
 
 /// What a line in JSON has of its own; a field of that name would be there twice.
 const RESERVED: [&str; 6] = ["timestamp", "level", "target", "message", "span", "spans"];
@@ -109,7 +110,7 @@ pub(crate) fn documented() -> BTreeSet<Event> {
 #[test]
 fn the_page_lists_every_event_of_the_log_and_no_other() {
     let (written, documented) = (written(), documented());
-    assert!(written.len() > 100, "events are written in another way: {written:?}");
+    assert!(written.len() > 80, "events are written in another way: {written:?}");
     let missing: Vec<_> = written.difference(&documented).map(Event::row).collect();
     assert!(missing.is_empty(), "docs/operations/logs.md lacks\n{}", missing.join("\n"));
     let gone: Vec<_> = documented.difference(&written).map(Event::row).collect();
@@ -136,6 +137,7 @@ fn events_are_found_in_sources() {
         );
         info!(target: AUDIT_TARGET, "{line}");
         my_error!("no");
+        debug!("not listed");
         "debug!(no)"
     "#;
     let event = |level: &str, message: &str, fields: &[&str]| Event {
