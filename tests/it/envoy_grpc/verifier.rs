@@ -11,7 +11,6 @@ use keyturn::transport::server::{Admission, Drain};
 use keyturn::transport::{AuthPort, Outside};
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use crate::nginx::verifier::engine;
 use crate::support::ports;
@@ -28,8 +27,6 @@ pub(super) struct Options {
 pub(super) struct Verifier {
     address: SocketAddr,
     ready: Arc<AtomicBool>,
-    drain: Drain,
-    server: JoinHandle<()>,
 }
 
 impl Verifier {
@@ -47,8 +44,8 @@ impl Verifier {
         let asked = Arc::clone(&ready);
         let is_ready = Arc::new(move || asked.load(Ordering::Relaxed));
         let port = GrpcPort::new(auth, route_by_host, is_ready, drain.stop.clone());
-        let server = tokio::spawn(server::serve(listener, port, tls, drain.clone(), Admission::default()));
-        Self { address, ready, drain, server }
+        tokio::spawn(server::serve(listener, port, tls, drain, Admission::default()));
+        Self { address, ready }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -57,12 +54,5 @@ impl Verifier {
 
     pub(super) fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Relaxed);
-    }
-
-    /// Goes away as a process does after SIGTERM.
-    pub(super) async fn stop(self) {
-        self.drain.leaving.cancel();
-        self.drain.stop.cancel();
-        self.server.await.expect("the server ends by itself");
     }
 }

@@ -122,7 +122,6 @@ pub(crate) fn engine(change: &Value) -> Engine {
             &json!({"rateLimits": [{"name": "requests", "limit": 2, "window": "1h", "autoApply": true}]}),
         ),
         record("revoked", &json!({"revoked": true})),
-        record("gpt-only", &json!({"resources": [{"kind": "model", "allow": ["gpt"]}]})),
     ]);
     gate.permit(clock::since_boot() + Duration::from_hours(1));
     for kind in Watched::ALL {

@@ -4,17 +4,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use keyturn::tls::ClientFiles;
-use serde_json::json;
 
 use super::{Namespace, Signal, eventually, start_with};
-use crate::support::apply::{apply, string_when_minted};
-use crate::support::backend::Backend;
 use crate::support::grpc::{CHECK, EMPTY, GrpcClient};
-use crate::support::http::HttpClient;
 use crate::support::keyturn::Keyturn;
 use crate::support::ports;
 use crate::support::process::scratch;
-use crate::support::proxy::{Kind, Proxy};
 use crate::support::redis::Certificates;
 
 /// What a process is told to serve over TLS; the files are copies that the test may replace.
@@ -135,33 +130,4 @@ async fn a_call_that_is_open_at_sigterm_is_answered() {
     assert_eq!(call.finish().await, Ok("0".to_owned()));
     let status = verifier.process().ended().await;
     assert!(status.success(), "{status}");
-}
-
-#[tokio::test]
-async fn envoy_asks_a_process_over_grpc() {
-    let namespace = Namespace::create().await;
-    let _controller = Keyturn::controller(&namespace).await;
-    let address = ports::free();
-    let mut verifier = Keyturn::start("verifier", &namespace, &[&format!("--grpc-listen={address}")]);
-    verifier.ready().await;
-    for (kind, name, spec) in [
-        ("ProtectedApi", "transcripts", json!({"credentials": [{"header": "X-API-Key"}]})),
-        ("ApiKey", "ci", json!({"apiRef": {"name": "transcripts"}})),
-    ] {
-        let manifest =
-            json!({"apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
-        apply(&namespace, &manifest).await.unwrap_or_else(|error| panic!("applying {kind} {name}: {error}"));
-    }
-    let string = string_when_minted(&namespace, "ci").await;
-    let backend = Backend::start().await;
-    let api = format!("{}/transcripts", namespace.name());
-    let proxy = Proxy::start(Kind::EnvoyGrpc, &api, address, backend.address()).await;
-    let client = HttpClient::new(proxy.address());
-    client.get("/", &[]).await.expect("Envoy answers").assert_is_problem(401, "UNAUTHORIZED");
-    eventually("the key passes", async || {
-        let answer = client.get("/", &[("x-api-key", &string)]).await?;
-        if answer.status == 200 { Ok(()) } else { Err(answer.body) }
-    })
-    .await;
-    assert_eq!(backend.take_one().header("x-apikey-name"), Some("ci"));
 }
