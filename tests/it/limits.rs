@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use serde_json::{Value, json};
 
-use crate::support::apply::{apply, field, objects};
+use crate::support::apply::{apply_spec, field, objects};
 use crate::support::cluster::Namespace;
 use crate::support::http::HttpClient;
 use crate::support::keyturn::Keyturn;
@@ -49,10 +49,7 @@ impl World {
     }
 
     async fn apply(&self, kind: &str, name: &str, spec: Value) {
-        let manifest = json!({
-            "apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
-        });
-        apply(&self.namespace, &manifest).await.unwrap_or_else(|error| panic!("applying {kind} {name}: {error}"));
+        apply_spec(&self.namespace, kind, name, &spec).await;
     }
 
     /// The string of a new key.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::support::accounts::in_namespace;
 use crate::support::apiserver::{Fault, FaultyApiServer};
-use crate::support::apply::{apply, field, objects};
+use crate::support::apply::{apply_spec, field, objects};
 use crate::support::cluster::Namespace;
 use crate::support::events::event;
 use crate::support::http::HttpClient;
@@ -56,10 +56,7 @@ impl World {
     }
 
     async fn apply(&self, kind: &str, name: &str, spec: Value) {
-        let manifest = json!({
-            "apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
-        });
-        apply(&self.namespace, &manifest).await.unwrap_or_else(|error| panic!("applying {kind} {name}: {error}"));
+        apply_spec(&self.namespace, kind, name, &spec).await;
     }
 
     async fn key_when(&self, what: &str, holds: impl Fn(&DynamicObject) -> bool) -> DynamicObject {

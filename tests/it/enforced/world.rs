@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 use serde_json::{Value, json};
 
-use crate::support::apply::{apply, condition, field, objects};
+use crate::support::apply::{apply_spec, condition, field, objects};
 use crate::support::cluster::Namespace;
 use crate::support::http::HttpClient;
 use crate::support::keyturn::Keyturn;
@@ -60,10 +60,7 @@ impl World {
     }
 
     async fn apply(&self, kind: &str, name: &str, spec: Value) -> DynamicObject {
-        let manifest = json!({
-            "apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
-        });
-        apply(&self.namespace, &manifest).await.unwrap_or_else(|error| panic!("applying {kind} {name}: {error}"))
+        apply_spec(&self.namespace, kind, name, &spec).await
     }
 
     /// Applies a key with these further fields.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::failures::told;
 use super::site::ALL;
-use crate::support::apply::{apply, string_when_minted};
+use crate::support::apply::{apply_spec, string_when_minted};
 use crate::support::backend::Backend;
 use crate::support::cluster::Namespace;
 use crate::support::http::HttpClient;
@@ -35,9 +35,7 @@ impl World {
             ("ProtectedApi", "transcripts", json!({"credentials": [{"header": "X-API-Key"}]})),
             ("ApiKey", "ci", json!({"apiRef": {"name": "transcripts"}})),
         ] {
-            let manifest =
-                json!({"apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
-            apply(&namespace, &manifest).await.unwrap_or_else(|error| panic!("applying {kind} {name}: {error}"));
+            apply_spec(&namespace, kind, name, &spec).await;
         }
         let string = string_when_minted(&namespace, "ci").await;
         Self { namespace, string, _controller: controller }

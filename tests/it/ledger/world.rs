@@ -11,7 +11,7 @@ use kube::api::DynamicObject;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::support::apply::{apply, field, objects};
+use crate::support::apply::{apply_spec, field, objects};
 use crate::support::cluster::Namespace;
 use crate::support::http::HttpClient;
 use crate::support::keyturn::Keyturn;
@@ -47,10 +47,7 @@ impl World {
     }
 
     pub(super) async fn apply(&self, kind: &str, name: &str, spec: Value) {
-        let manifest = json!({
-            "apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
-        });
-        apply(&self.namespace, &manifest).await.unwrap_or_else(|error| panic!("applying {kind} {name}: {error}"));
+        apply_spec(&self.namespace, kind, name, &spec).await;
     }
 
     /// Applies a key with these further fields.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::apply::{apply, field, objects};
+use crate::support::apply::{apply_spec, field, objects};
 use crate::support::backend::Backend;
 use crate::support::cluster::Namespace;
 use crate::support::keyturn::Keyturn;
@@ -81,10 +81,7 @@ impl World {
     }
 
     async fn apply(&self, kind: &str, name: &str, spec: Value) {
-        let manifest = json!({
-            "apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
-        });
-        apply(&self.namespace, &manifest).await.unwrap_or_else(|error| panic!("applying {kind} {name}: {error}"));
+        apply_spec(&self.namespace, kind, name, &spec).await;
     }
 
     async fn key_when(&self, key: &str, what: &str, holds: impl Fn(&DynamicObject) -> bool) -> DynamicObject {

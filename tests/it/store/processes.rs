@@ -4,7 +4,7 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
-use crate::support::apply::{apply, field, objects};
+use crate::support::apply::{apply_spec, field, objects};
 use crate::support::cluster::Namespace;
 use crate::support::http::{Answer, HttpClient};
 use crate::support::keyturn::Keyturn;
@@ -28,10 +28,7 @@ impl World {
             ("ProtectedApi", "transcripts", json!({"credentials": [{"header": "X-API-Key"}]})),
             ("ApiKey", "ci", json!({"apiRef": {"name": "transcripts"}, "rateLimits": limits})),
         ] {
-            let manifest = json!({
-                "apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
-            });
-            apply(&namespace, &manifest).await.unwrap_or_else(|error| panic!("applying {kind} {name}: {error}"));
+            apply_spec(&namespace, kind, name, &spec).await;
         }
         let string = eventually("the key is active", async || {
             let key = objects(&namespace, "ApiKey").get("ci").await.map_err(|error| error.to_string())?;

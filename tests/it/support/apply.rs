@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::{Api, Error};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::cluster::Namespace;
 use super::wait::eventually;
@@ -20,6 +20,13 @@ pub(crate) async fn apply(namespace: &Namespace, manifest: &Value) -> Result<Dyn
         |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).expect("a manifest has a kind and a name");
     let parameters = PatchParams::apply("keyturn-tests").force();
     objects(namespace, text("/kind")).patch(text("/metadata/name"), &parameters, &Patch::Apply(manifest)).await
+}
+
+/// Applies an object of ours with that spec, which the server takes.
+pub(crate) async fn apply_spec(namespace: &Namespace, kind: &str, name: &str, spec: &Value) -> DynamicObject {
+    let manifest =
+        json!({"apiVersion": "keyturn.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    apply(namespace, &manifest).await.unwrap_or_else(|error| panic!("applying {kind} {name}: {error}"))
 }
 
 /// Applies every object of the YAML files `paths`, relative to the repository.
