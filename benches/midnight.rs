@@ -30,7 +30,7 @@ use support::cluster::Namespace;
 use support::http::HttpClient;
 use support::keyturn::Keyturn;
 use support::process::tool;
-use support::wait::eventually;
+use support::wait::eventually_within;
 
 #[path = "support/it.rs"]
 #[expect(dead_code, clippy::panic, reason = "the tests use the rest, and it says what is wrong by panicking")]
@@ -41,6 +41,9 @@ mod machine;
 #[path = "support/seed.rs"]
 #[expect(dead_code, reason = "another benchmark uses the rest")]
 mod seed;
+
+/// Four verifiers that list all keys at once have to share the API server.
+const TO_LIST: Duration = Duration::from_mins(5);
 
 /// Once every key is used, this is how often each is used again.
 const ROUND: Duration = Duration::from_mins(1);
@@ -100,7 +103,7 @@ async fn main() {
     });
     for client in &world.clients {
         // It is not ready: its clock is wrong, as it well knows.
-        eventually("a verifier lets the pattern in", async || {
+        eventually_within(TO_LIST, "a verifier lets the pattern in", async || {
             match ask(client, &world.target, &pattern).await.as_str() {
                 "200" => Ok(()),
                 other => Err(other.to_owned()),

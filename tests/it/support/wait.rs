@@ -10,7 +10,16 @@ const INTERVAL: Duration = Duration::from_millis(20);
 ///
 /// # Panics
 /// After 60 seconds, with `what` was waited for and what was seen last.
-pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    eventually_within(PATIENCE, what, look).await
+}
+
+/// The same for what takes longer.
+pub(crate) async fn eventually_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Result<T, String>,
+) -> T {
     let mut seen = "nothing yet".to_owned();
     let looked = async {
         loop {
@@ -22,8 +31,8 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Res
             tokio::time::sleep(INTERVAL).await;
         }
     };
-    match tokio::time::timeout(PATIENCE, looked).await {
+    match tokio::time::timeout(patience, looked).await {
         Ok(value) => value,
-        Err(elapsed) => panic!("{what}: {elapsed} after {PATIENCE:?}; last seen: {seen}"),
+        Err(elapsed) => panic!("{what}: {elapsed} after {patience:?}; last seen: {seen}"),
     }
 }
