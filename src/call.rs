@@ -86,7 +86,8 @@ impl Url {
     }
 
     /// `HOST:PORT`
-    fn authority(&self) -> String {
+    #[must_use]
+    pub fn authority(&self) -> String {
         let Self { host, port, .. } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
@@ -167,11 +168,12 @@ impl Caller {
         let connector = if self.url.tls { Some(self.files.connector().await?) } else { None };
         let stream = self.connect().await?;
         match connector {
-            None => exchange(stream, request).await,
+            None => exchange(stream, request, LONGEST_ANSWER).await,
             Some(connector) => {
                 let server = ServerName::try_from(self.url.host.clone());
                 let server = server.map_err(|error| CallError::Handshake(io::Error::other(error)))?;
-                exchange(connector.connect(server, stream).await.map_err(CallError::Handshake)?, request).await
+                let stream = connector.connect(server, stream).await.map_err(CallError::Handshake)?;
+                exchange(stream, request, LONGEST_ANSWER).await
             }
         }
     }
@@ -196,15 +198,18 @@ impl Caller {
     }
 }
 
-/// Sends a request over a connection, and reads what is answered.
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, CallError>
+/// Sends a request over a connection, and reads an answer of at most so many bytes.
+///
+/// # Errors
+/// The connection breaks, or the answer is longer.
+pub async fn exchange<S>(stream: S, request: Request<Full<Bytes>>, longest: usize) -> Result<Response<Bytes>, CallError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(CallError::Http)?;
     let exchange = async {
         let (head, body) = sender.send_request(request).await.map_err(CallError::Http)?.into_parts();
-        let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(CallError::Answer)?.to_bytes();
+        let body = Limited::new(body, longest).collect().await.map_err(CallError::Answer)?.to_bytes();
         Ok(Response::from_parts(head, body))
     };
     let mut connection = std::pin::pin!(connection);

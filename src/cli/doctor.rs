@@ -9,10 +9,10 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use futures::future::join_all;
-use http::Uri;
 use tokio::net::lookup_host;
 
 use super::block_on;
+use crate::call::Url;
 use ask::{AskError, ask};
 use report::{Answer, Report};
 
@@ -66,12 +66,8 @@ impl FromStr for HealthPort {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let url: Uri = text.parse().map_err(|_| REMEDY)?;
-        let is_port = url.scheme_str() == Some("http") && url.path_and_query().is_none_or(|rest| rest.as_str() == "/");
-        let authority =
-            url.authority().filter(|authority| is_port && !authority.as_str().contains('@')).ok_or(REMEDY)?;
-        let port = authority.port_u16().unwrap_or(80);
-        Ok(Self(format!("{}:{port}", authority.host())))
+        let url: Url = text.parse().map_err(|_| REMEDY)?;
+        if url.has_tls() { Err(REMEDY) } else { Ok(Self(url.authority())) }
     }
 }
 

@@ -7,14 +7,13 @@ use std::time::Duration;
 
 use http::header::HOST;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::call::{CallError, exchange};
 use crate::core::decision::Decision;
 
 /// How long a verifier may take to answer.
@@ -33,9 +32,11 @@ pub(super) enum AskError {
     #[error("no answer within {} s", TIMEOUT.as_secs())]
     TimedOut,
     #[error("asking")]
-    Http(#[source] hyper::Error),
+    Call(#[from] CallError),
+    #[error("writing the request")]
+    Request(#[from] http::Error),
     #[error("reading the answer")]
-    Answer(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Answer(#[from] serde_json::Error),
     #[error("{0}")]
     NotKept(String),
     #[error("it answers {0}; is that the health port of a verifier?")]
@@ -54,22 +55,17 @@ struct Problem {
 
 /// What that process tells of the request.
 pub(super) async fn ask(verifier: SocketAddr, request_id: &str) -> Result<Vec<Decision>, AskError> {
-    timeout(TIMEOUT, exchange(verifier, request_id)).await.unwrap_or(Err(AskError::TimedOut))
+    timeout(TIMEOUT, try_ask(verifier, request_id)).await.unwrap_or(Err(AskError::TimedOut))
 }
 
-async fn exchange(verifier: SocketAddr, request_id: &str) -> Result<Vec<Decision>, AskError> {
+async fn try_ask(verifier: SocketAddr, request_id: &str) -> Result<Vec<Decision>, AskError> {
     let request = Request::get(format!("/decisions/{}", encoded(request_id))).header(HOST, verifier.to_string());
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| AskError::Answer(error.into()))?;
+    let request = request.body(Full::<Bytes>::default())?;
     let stream = TcpStream::connect(verifier).await.map_err(AskError::Connect)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(AskError::Http)?;
-    // It ends with the sender.
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(AskError::Http)?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), LONGEST_ANSWER).collect().await.map_err(AskError::Answer)?.to_bytes();
+    let (head, body) = exchange(stream, request, LONGEST_ANSWER).await?.into_parts();
+    let status = head.status;
     if status == StatusCode::OK {
-        let told: Told = serde_json::from_slice(&body).map_err(|error| AskError::Answer(error.into()))?;
-        return Ok(told.decisions);
+        return Ok(serde_json::from_slice::<Told>(&body)?.decisions);
     }
     let problem = serde_json::from_slice(&body).ok().filter(|_| status == StatusCode::NOT_FOUND);
     Err(problem.map_or(AskError::Status(status), |Problem { detail }| AskError::NotKept(detail)))
