@@ -162,21 +162,12 @@ fn may_have(key: &Key, taken: usize, policies: &policy::Policies) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::core::fixtures;
     use crate::core::policy::Tier;
 
     fn key(name: &str, created_at: i64) -> Key {
-        Key {
-            name: ObjectName::new("speech", name),
-            uid: name.into(),
-            created_at: Timestamp::from_second(created_at).unwrap(),
-            owner: Some("acme".into()),
-            tier: Some("free".into()),
-            ..fixtures::key()
-        }
+        Key { owner: Some("acme".into()), tier: Some("free".into()), ..fixtures::key_named(name, created_at) }
     }
 
     struct Fixture {

@@ -34,7 +34,7 @@ pub(super) struct Policies {
 }
 
 /// One state of all of them.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Revision {
     /// Grows with every change.
     pub(super) number: u64,
@@ -57,12 +57,15 @@ impl Policies {
         self.unlisted.send_modify(|unlisted| *unlisted -= 1);
     }
 
+    /// A change after which all is as before makes no new revision: keys that rest by the old one go on resting.
     pub(super) fn update(&self, change: impl Fn(&mut policy::Policies)) {
         self.current.rcu(|revision| {
-            let mut next = Revision::clone(revision);
-            next.number += 1;
-            change(&mut next.policies);
-            next
+            let mut policies = revision.policies.clone();
+            change(&mut policies);
+            if policies == revision.policies {
+                return Arc::clone(revision);
+            }
+            Arc::new(Revision { number: revision.number + 1, policies })
         });
     }
 }
@@ -239,4 +242,43 @@ fn wake_keys(
 
 fn name_of<K: Kind>(object: &DeserializeGuard<K>) -> ObjectName {
     ObjectName::new(&object.namespace().unwrap_or_default(), &object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::fixtures;
+    use crate::core::owner::OwnerClaim;
+    use crate::core::route::Routes;
+
+    #[test]
+    fn only_what_changes_something_makes_a_new_revision() {
+        let known = Policies::default();
+        let number_after = |change: &dyn Fn(&mut policy::Policies)| {
+            known.update(change);
+            known.current().number
+        };
+        // As after a list: cleared, and every object parsed anew.
+        let list = |routes: &'static [&'static str]| {
+            move |policies: &mut policy::Policies| {
+                let routes = routes.iter().map(|name| fixtures::route(name, &format!("/{name}/{{id}}"))).collect();
+                let api = policy::Api { routes: Routes::build(routes).unwrap(), ..fixtures::api() };
+                let owner = fixtures::owner();
+                let age = policy::Age { created_at: jiff::Timestamp::UNIX_EPOCH, uid: Arc::clone(&owner.uid) };
+                let object = owner.object.clone();
+                policies.apis.clear();
+                policies.apis.insert(api.name.clone(), Ok(Arc::new(api)));
+                policies.owners.clear();
+                let claim = OwnerClaim { external_id: "acme-1".into(), age, owner: Ok(Arc::new(owner)) };
+                policies.owners.enter(&object, claim);
+            }
+        };
+        assert_eq!(number_after(&list(&["read"])), 1);
+        let before = known.current();
+        assert_eq!(number_after(&list(&["read"])), 1);
+        assert!(Arc::ptr_eq(&before, &known.current()));
+        assert_eq!(number_after(&list(&["read", "write"])), 2);
+        assert_eq!(number_after(&|policies| policies.owners.clear()), 3);
+        assert_eq!(number_after(&|policies| policies.owners.clear()), 3);
+    }
 }

@@ -163,21 +163,10 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::core::digest::Pepper;
-    use crate::core::fixtures;
+    use crate::core::fixtures::{self, key_named as key};
     use crate::core::rotation::Version;
-
-    fn key(name: &str, created_at: i64) -> Key {
-        Key {
-            name: ObjectName::new("speech", name),
-            uid: name.into(),
-            created_at: Timestamp::from_second(created_at).unwrap(),
-            ..fixtures::key()
-        }
-    }
 
     fn digest(seed: u8) -> Digest {
         Pepper::new("p1", &[7; 32]).unwrap().digest_of(&[seed])

@@ -7,10 +7,10 @@ use std::hash::Hash;
 use super::policy::{Age, ObjectName};
 
 /// Who claims what, the oldest first.
-#[derive(Clone, Debug)]
-pub(super) struct Claimants<K>(HashMap<K, BTreeMap<Age, ObjectName>>);
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Claimants<K: Eq + Hash>(HashMap<K, BTreeMap<Age, ObjectName>>);
 
-impl<K> Default for Claimants<K> {
+impl<K: Eq + Hash> Default for Claimants<K> {
     fn default() -> Self {
         Self(HashMap::default())
     }

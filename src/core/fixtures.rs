@@ -44,6 +44,12 @@ pub(crate) fn key() -> Key {
     }
 }
 
+/// One like it of another name, created so many seconds after the epoch.
+pub(crate) fn key_named(name: &str, second: i64) -> Key {
+    let created_at = Timestamp::from_second(second).unwrap();
+    Key { name: ObjectName::new("speech", name), uid: name.into(), created_at, ..key() }
+}
+
 /// A version with a string of its own, minted at the epoch under p1.
 pub(crate) fn version(number: u32, state: VersionState) -> Version {
     Version {

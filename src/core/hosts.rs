@@ -21,7 +21,7 @@ pub struct HostClaim {
 }
 
 /// What every ProtectedApi claims, and who has which host.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct HostDirectory {
     claims: HashMap<ObjectName, HostClaim>,
     by_host: Claimants<Arc<str>>,

@@ -42,7 +42,7 @@ pub struct OwnerClaim {
 type Id = (Arc<str>, Arc<str>);
 
 /// Every ApiKeyOwner, and who speaks for which external id.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct OwnerDirectory {
     claims: HashMap<ObjectName, OwnerClaim>,
     by_id: Claimants<Id>,

@@ -164,7 +164,7 @@ pub struct RateLimit {
 }
 
 /// A ProtectedApi's spec.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Api {
     pub name: ObjectName,
     pub mode: Mode,
@@ -252,7 +252,7 @@ pub struct Role {
 
 /// Everything besides the key itself that acceptance looks at. An object that exists but says something that
 /// cannot be honoured is there as its [`Rejection`], so that it is told apart from one that is missing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Policies {
     pub apis: HashMap<ObjectName, Result<Arc<Api>, Rejection>>,
     pub tiers: HashMap<ObjectName, Result<Arc<Tier>, Rejection>>,

@@ -98,6 +98,15 @@ pub struct Routes {
     reads_bodies: bool,
 }
 
+/// All else is built from the list.
+impl PartialEq for Routes {
+    fn eq(&self, other: &Self) -> bool {
+        self.all == other.all
+    }
+}
+
+impl Eq for Routes {}
+
 impl Routes {
     /// Compiles routes.
     ///
