@@ -5,6 +5,7 @@
     reason = "the derive of KubeSchema repeats each struct, visibility included, inside a function"
 )]
 
+pub mod account;
 pub mod apikey;
 pub mod apikeyowner;
 pub mod apikeyrole;

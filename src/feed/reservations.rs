@@ -25,6 +25,7 @@ use futures::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use smallvec::SmallVec;
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -64,6 +65,10 @@ const POLL: Duration = Duration::from_millis(200);
 /// When a period's first chunk is tried again that nobody seemed to need, or that could not be had.
 const AGAIN: SignedDuration = SignedDuration::from_mins(2);
 
+/// Reservations at the same time for requests that wait. A server that can't keep up is asked for no more than it answers
+/// in time: it works on what is given up, too, and all of it would be given up.
+const AT_ONCE: usize = 16;
+
 /// Writes at the same time for which nobody waits.
 const WORKERS: usize = 4;
 
@@ -87,6 +92,8 @@ struct Inner {
     index: Arc<Index>,
     metrics: Arc<Metrics>,
     flights: Flights,
+    /// To be held while something is reserved for requests that wait.
+    places: Semaphore,
     pace: Mutex<Pace>,
     schedule: Mutex<Schedule>,
     /// Who holds chunks, by uid.
@@ -118,6 +125,7 @@ impl Reservations {
             index,
             metrics,
             flights: Flights::default(),
+            places: Semaphore::new(AT_ONCE),
             pace: Mutex::default(),
             schedule: Mutex::default(),
             holders: Mutex::default(),
@@ -166,6 +174,10 @@ impl Reservations {
 impl Inner {
     /// Reserves for requests that wait, as long as any does.
     async fn supply(&self, spender: &Spender, credits: u32, landing: &Landing) -> bool {
+        let Ok(Ok(_place)) = timeout(PATIENCE, self.places.acquire()).await else {
+            self.metrics.reservations.attempt(Purpose::Request, Reservation::Busy);
+            return false;
+        };
         while landing.is_awaited() {
             let Some(wait) = lock(&self.pace).urgent(since_boot(), PATIENCE) else {
                 self.metrics.reservations.attempt(Purpose::Request, Reservation::Busy);

@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::core::ledger::QuotaOf;
+use super::account::StoredAccount;
 
 pub use ledger::LedgerError;
 
@@ -56,20 +55,9 @@ pub struct ApiKeyUsageStatus {
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerEntry {
-    /// What was handed out: a key's own quota and one of its tier may have the same name.
-    pub kind: LedgerKind,
-    /// Name of the quota; empty for credits.
-    #[serde(default)]
-    #[schemars(length(max = 253))]
-    pub name: String,
-    /// Day (2026-11-22) or month (2026-11) of a quota, in UTC; empty for credits.
-    #[serde(default)]
-    #[schemars(length(max = 253))]
-    pub period: String,
-    /// Epoch of the credits; 0 for quotas.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 1_000_000_000_000_000_i64))]
-    pub epoch: u64,
+    /// What was handed out.
+    #[serde(flatten)]
+    pub account: StoredAccount,
     /// Sum that was handed out to verifiers.
     #[schemars(range(min = 0, max = 9_000_000_000_000_000_i64))]
     pub reserved: u64,
@@ -80,27 +68,6 @@ pub struct LedgerEntry {
     /// Until when refills are counted here: one that is due later is added by whoever reserves next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refilled_at: Option<Time>,
-}
-
-/// Whose limit a ledger entry is about.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-pub enum LedgerKind {
-    /// The credits of the key.
-    #[default]
-    Credits,
-    /// A quota of the object that owns the ledger.
-    Quota,
-    /// A quota of the key's tier.
-    TierQuota,
-}
-
-impl From<QuotaOf> for LedgerKind {
-    fn from(of: QuotaOf) -> Self {
-        match of {
-            QuotaOf::Own => Self::Quota,
-            QuotaOf::Tier => Self::TierQuota,
-        }
-    }
 }
 
 /// What was used.

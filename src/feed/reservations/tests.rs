@@ -1,3 +1,5 @@
+use std::convert::Infallible;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -119,6 +121,38 @@ async fn requests_that_wait_together_are_supplied_by_one_write() {
     assert!(answers.iter().all(Option::is_none), "{answers:?}");
     let writes = server.lock().writes;
     assert_eq!((writes, reserved_in(&server)), (1, 64));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_is_asked_for_no_more_than_it_could_answer_in_time() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let silent = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        std::future::pending::<Result<http::Response<kube::client::Body>, Infallible>>()
+    });
+    let keys: Vec<_> = (0..64)
+        .map(|n| {
+            Verifier::new(|key| {
+                key.uid = format!("u{n}").into();
+                key.credits = Some(Credits { granted: 100, epoch: 0, refill: None });
+            })
+        })
+        .collect();
+    let metrics = Arc::new(Metrics::new());
+    let client = Client::new(silent, "default");
+    let reservations = Reservations::new(client, Arc::clone(&keys[0].index), Arc::clone(&metrics));
+    let supplied = keys.iter().map(|key| match key.verify(clock::now()) {
+        Judgement::Short(_, shortage) => reservations.supply(shortage),
+        judged => panic!("{judged:?}"),
+    });
+    let supplied = futures::future::join_all(supplied).await;
+    assert_eq!((supplied.iter().any(|supplied| *supplied), asked.load(Ordering::Relaxed)), (false, AT_ONCE));
+    let text = metrics.encode().unwrap();
+    for (outcome, count) in [("Busy", 64 - AT_ONCE), ("Failed", AT_ONCE)] {
+        let line = format!(r#"keyturn_reservations_total{{purpose="Request",outcome="{outcome}"}} {count}"#);
+        assert!(text.contains(&line), "{text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

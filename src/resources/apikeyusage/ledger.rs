@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{ApiKeyUsage, LedgerEntry, LedgerKind};
+use super::{ApiKeyUsage, LedgerEntry};
 use crate::core::budget::calendar;
-use crate::core::ledger::{CreditsLine, Ledger, QuotaAccount, QuotaLine, QuotaOf};
+use crate::core::ledger::{Account, CreditsLine, Ledger, QuotaLine};
+use crate::resources::account::StoredAccount;
 
 /// Something that Keyturn does not write. Nothing is handed out on its strength.
 #[derive(Debug, thiserror::Error)]
@@ -30,17 +32,14 @@ impl ApiKeyUsage {
         let began = created.ok_or(LedgerError::Metadata("creationTimestamp"))?.0;
         let mut ledger = Ledger { uid: Arc::from(uid), began, quotas: vec![], credits: None };
         for entry in self.status.iter().flat_map(|status| &status.ledger) {
-            match entry.kind {
-                LedgerKind::Credits => {
-                    let line = entry.credits(&ledger);
+            match entry.account()? {
+                Account::Credits { epoch } => {
                     // A later epoch has taken the place of an earlier one.
-                    let epoch = |line: &CreditsLine| line.epoch;
-                    if ledger.credits.as_ref().map(epoch) <= Some(line.epoch) {
-                        ledger.credits = Some(line);
+                    if ledger.credits.as_ref().map(|line| line.epoch) <= Some(epoch) {
+                        ledger.credits = Some(entry.credits(epoch, began));
                     }
                 }
-                LedgerKind::Quota => ledger.quotas.push(entry.quota(QuotaOf::Own)?),
-                LedgerKind::TierQuota => ledger.quotas.push(entry.quota(QuotaOf::Tier)?),
+                Account::Quota(account) => ledger.quotas.push(QuotaLine { account, reserved: entry.reserved }),
             }
         }
         Ok(ledger)
@@ -54,33 +53,26 @@ impl ApiKeyUsage {
 }
 
 impl LedgerEntry {
-    fn credits(&self, ledger: &Ledger) -> CreditsLine {
-        CreditsLine {
-            epoch: self.epoch,
-            reserved: self.reserved,
-            refilled: self.refilled.unwrap_or(0),
-            refilled_at: self.refilled_at.as_ref().map_or(ledger.began, |at| at.0),
-        }
+    fn account(&self) -> Result<Account, LedgerError> {
+        let StoredAccount { name, .. } = &self.account;
+        self.account.account().map_err(|source| LedgerError::Period { name: name.clone(), source })
     }
 
-    fn quota(&self, of: QuotaOf) -> Result<QuotaLine, LedgerError> {
-        let period = self.period.parse();
-        let period = period.map_err(|source| LedgerError::Period { name: self.name.clone(), source })?;
-        let account = QuotaAccount { of, name: self.name.as_str().into(), period };
-        Ok(QuotaLine { account, reserved: self.reserved })
+    /// A line without refills has had none since its object `began`.
+    fn credits(&self, epoch: u64, began: Timestamp) -> CreditsLine {
+        CreditsLine {
+            epoch,
+            reserved: self.reserved,
+            refilled: self.refilled.unwrap_or(0),
+            refilled_at: self.refilled_at.as_ref().map_or(began, |at| at.0),
+        }
     }
 }
 
 impl From<&QuotaLine> for LedgerEntry {
     fn from(line: &QuotaLine) -> Self {
-        let QuotaLine { account: QuotaAccount { of, name, period }, reserved } = line;
-        Self {
-            kind: (*of).into(),
-            name: name.to_string(),
-            period: period.to_string(),
-            reserved: *reserved,
-            ..Self::default()
-        }
+        let QuotaLine { account, reserved } = line;
+        Self { account: account.into(), reserved: *reserved, refilled: None, refilled_at: None }
     }
 }
 
@@ -88,12 +80,10 @@ impl From<&CreditsLine> for LedgerEntry {
     fn from(line: &CreditsLine) -> Self {
         let CreditsLine { epoch, reserved, refilled, refilled_at } = line;
         Self {
-            kind: LedgerKind::Credits,
-            epoch: *epoch,
+            account: (&Account::Credits { epoch: *epoch }).into(),
             reserved: *reserved,
             refilled: Some(*refilled),
             refilled_at: Some(Time(*refilled_at)),
-            ..Self::default()
         }
     }
 }
@@ -103,7 +93,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::core::ledger::MOST_LINES;
+    use crate::core::ledger::{MOST_LINES, QuotaAccount, QuotaOf};
 
     fn usage(ledger: &Value) -> ApiKeyUsage {
         let metadata = json!({"name": "key-u1", "uid": "u2", "creationTimestamp": "2026-11-20T09:00:00Z"});
