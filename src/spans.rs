@@ -142,3 +142,46 @@ impl SpanOutcome {
         if result.is_ok() { Self::Exported } else { Self::Failed }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::ClientFiles;
+
+    #[tokio::test]
+    async fn what_finds_the_queue_full_is_dropped_and_counted() {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let collector = Caller::new(format!("http://{nobody}").parse().unwrap(), ClientFiles::default()).await.unwrap();
+        let settings = Settings { collector, service: "keyturn".to_owned(), instance: "here".to_owned() };
+        let metrics = Arc::new(Metrics::new());
+        let spans = Spans::new(settings, Arc::clone(&metrics), Handle::current()).unwrap();
+        let parent = Parent::read("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", None).unwrap();
+        let decision = Decision {
+            protocol: "http",
+            api: None,
+            route: None,
+            code: "ALLOWED",
+            would_deny: None,
+            key: None,
+            is_failure: false,
+        };
+        let counted = || {
+            let told = metrics.encode().unwrap();
+            let mut counted: Vec<_> =
+                told.lines().filter_map(|line| line.strip_prefix("keyturn_spans_total")).collect();
+            counted.sort_unstable();
+            counted.join(" ")
+        };
+        // Nothing is sent meanwhile: the runtime has this thread only, and it does not wait.
+        for _ in 0..LONGEST_QUEUE {
+            spans.record(&parent, SystemTime::UNIX_EPOCH, Duration::ZERO, decision);
+        }
+        assert_eq!(counted(), "");
+        for _ in 0..3 {
+            spans.record(&parent, SystemTime::UNIX_EPOCH, Duration::ZERO, decision);
+        }
+        assert_eq!(counted(), r#"{outcome="Dropped"} 3"#);
+        Arc::new(spans).stop().await;
+        assert_eq!(counted(), r#"{outcome="Dropped"} 3 {outcome="Failed"} 2048"#);
+    }
+}

@@ -1,33 +1,19 @@
 //! What events have told of quotas and credits, so that they tell it once.
 
-use std::sync::Arc;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::apikeyusage::LedgerKind;
+use super::account::StoredAccount;
 use crate::core::ledger::low::Told;
-use crate::core::ledger::{Account, QuotaAccount, QuotaOf};
 
 /// A quota in one period, or the credits of one epoch, of which was told that little or nothing is left; as it was then.
 #[derive(Clone, Debug, Default, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BudgetNotice {
-    /// What is low: a key's own quota and one of its tier may have the same name.
-    pub kind: LedgerKind,
-    /// Name of the quota; empty for credits.
-    #[serde(default)]
-    #[schemars(length(max = 253))]
-    pub name: String,
-    /// Day (2026-11-22) or month (2026-11) of a quota, in UTC; empty for credits.
-    #[serde(default)]
-    #[schemars(length(max = 253))]
-    pub period: String,
-    /// Epoch of the credits; 0 for quotas.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 1_000_000_000_000_000_i64))]
-    pub epoch: u64,
+    /// What is low.
+    #[serde(flatten)]
+    pub account: StoredAccount,
     /// Limit of the quota, or credits that were granted.
     #[schemars(range(min = 0, max = 9_000_000_000_000_000_i64))]
     pub limit: u64,
@@ -59,17 +45,8 @@ pub fn told(stored: &[BudgetNotice]) -> Vec<Told> {
 
 impl BudgetNotice {
     fn told(&self) -> Option<Told> {
-        let quota = |of| {
-            let account = QuotaAccount { of, name: Arc::from(&*self.name), period: self.period.parse().ok()? };
-            Some(Account::Quota(account))
-        };
-        let account = match self.kind {
-            LedgerKind::Credits => Some(Account::Credits { epoch: self.epoch }),
-            LedgerKind::Quota => quota(QuotaOf::Own),
-            LedgerKind::TierQuota => quota(QuotaOf::Tier),
-        };
         Some(Told {
-            account: account?,
+            account: self.account.account().ok()?,
             limit: self.limit,
             reserved: self.reserved,
             refilled: self.refilled,
@@ -82,19 +59,13 @@ impl BudgetNotice {
 impl From<&Told> for BudgetNotice {
     fn from(told: &Told) -> Self {
         let Told { account, limit, reserved, refilled, exhausted, until } = told;
-        let stored = match account {
-            Account::Credits { epoch } => Self { kind: LedgerKind::Credits, epoch: *epoch, ..Self::default() },
-            Account::Quota(QuotaAccount { of, name, period }) => {
-                Self { kind: (*of).into(), name: name.to_string(), period: period.to_string(), ..Self::default() }
-            }
-        };
         Self {
+            account: account.into(),
             limit: *limit,
             reserved: *reserved,
             refilled: *refilled,
             exhausted: *exhausted,
             until: until.map(Time),
-            ..stored
         }
     }
 }
@@ -104,6 +75,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::core::ledger::{Account, QuotaAccount, QuotaOf};
 
     #[test]
     fn what_is_stored_is_what_is_read_and_what_keyturn_does_not_write_is_nothing() {
@@ -132,7 +104,8 @@ mod tests {
             of(Account::Credits { epoch: 2 }, 100, 390, 300, false, None),
         ];
         assert_eq!(read, expected);
-        let other = BudgetNotice { kind: LedgerKind::Quota, period: "2026-W47".into(), ..stored[0].clone() };
+        let account = StoredAccount { period: "2026-W47".into(), ..stored[0].account.clone() };
+        let other = BudgetNotice { account, ..stored[0].clone() };
         assert_eq!(told(&[other]), []);
     }
 }
