@@ -173,10 +173,19 @@ async fn client() -> Result<Client, Error> {
 /// A client whose answers tell that clock the time, and which sends nothing twice: whoever adds to what is stored has
 /// to know whether the first request has taken effect.
 async fn client_that_tells(clock: &ServerClock) -> Result<Client, Error> {
+    let builder = ClientBuilder::try_from(config_without_retries().await?).map_err(Error::Client)?;
+    Ok(builder.with_layer(clock).build())
+}
+
+/// A client for a person, who wants to see the first answer.
+async fn client_that_asks_once() -> Result<Client, Error> {
+    Client::try_from(config_without_retries().await?).map_err(Error::Client)
+}
+
+async fn config_without_retries() -> Result<Config, Error> {
     let mut config = config().await?;
     config.default_retry = false;
-    let builder = ClientBuilder::try_from(config).map_err(Error::Client)?;
-    Ok(builder.with_layer(clock).build())
+    Ok(config)
 }
 
 async fn config() -> Result<Config, Error> {

@@ -1,53 +1,71 @@
 //! `keyturn doctor`: what is wrong, and what to do.
 
 mod ask;
+mod find;
 mod report;
+mod restored;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use futures::future::join_all;
+use jiff::Timestamp;
 use tokio::net::lookup_host;
 
-use super::block_on;
+use super::options::OperatorNamespace;
+use super::{block_on, client_that_asks_once};
 use crate::call::Url;
 use ask::{AskError, ask};
+use find::{FindError, ask_installed};
 use report::{Answer, Report};
 
 /// What to explain, and whom to ask.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Doctor {
-    /// Explain why the request of this id was refused, or would have been outside of audit mode. It is in X-Request-Id of
-    /// the answer, requestId of its body, and in the verifier's log.
-    #[arg(long, value_name = "ID")]
-    request: String,
+    #[command(flatten)]
+    question: Question,
     /// The health port of a verifier, as http://HOST:PORT; may be given several times. Of a name with several addresses
-    /// each is asked.
-    #[arg(
-        long = "verifier",
-        env = "KEYTURN_DOCTOR_VERIFIERS",
-        value_name = "URL",
-        value_delimiter = ',',
-        default_value = "http://127.0.0.1:8081"
-    )]
+    /// each is asked [default: every verifier of the chart that runs in --operator-namespace, through the API server].
+    #[arg(long = "verifier", env = "KEYTURN_DOCTOR_VERIFIERS", value_name = "URL", value_delimiter = ',')]
     verifiers: Vec<HealthPort>,
+    #[command(flatten)]
+    operator_namespace: OperatorNamespace,
+    /// An audit log, or the log of a controller, for --since; may be given several times. Standard input: -
+    #[arg(long = "audit-log", value_name = "FILE", default_value = "-")]
+    audit_logs: Vec<PathBuf>,
     /// How to say it.
     #[arg(short, long, value_name = "FORMAT", default_value = "table")]
     output: Output,
 }
 
+/// One of these.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Question {
+    /// Explain why the request of this id was refused, or would have been outside of audit mode. It is in X-Request-Id of
+    /// the answer, requestId of its body, and in the verifier's log.
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
+    /// List what was done to keys since this instant and is undone when etcd is restored from a snapshot of then, with what
+    /// to do. It goes by the audit log.
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+}
+
 pub(super) const HELP: &str = "\
-Each verifier keeps its last 1,000 refusals in memory, without any key, so ask all of them, soon. Their Leases carry no
-addresses: name them, or a headless Service that does.
+Each verifier keeps its last 1,000 refusals in memory, without any key, so ask soon. Those that the chart has installed are
+found and asked through the API server; you need the rights of config/rbac/doctor.yaml.
 
 Examples:
-  kubectl -n keyturn-system port-forward pod/keyturn-verifier-7d4f8-x2x5k 8081
   keyturn doctor --request 6f1c2a
-      asks that verifier
+      asks every verifier of the namespace keyturn-system
   keyturn doctor --request 6f1c2a --verifier http://10.0.0.7:8081 --verifier http://10.0.0.8:8081 -o json
-      asks two of them, for a program";
+      asks two of them, for a program
+  keyturn doctor --since 2026-11-22T10:00:00Z --audit-log keyturn-audit.jsonl
+      lists what a restore of that moment's snapshot has undone";
 
 /// For whom the answer is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -78,17 +96,33 @@ const REMEDY: &str = "write it as http://HOST:PORT, the port being that of /read
 pub enum Error {
     #[error("{0}")]
     NotKept(String),
+    #[error("no --verifier is named, and the cluster cannot be asked which there are")]
+    Cluster(#[source] Box<super::Error>),
+    #[error(transparent)]
+    Find(#[from] FindError),
     #[error("asking verifiers: nobody has answered; {0}")]
     NoAnswer(String),
+    #[error("reading the audit log")]
+    Restored(#[from] restored::Error),
     #[error("writing to standard output")]
     Write(#[source] io::Error),
 }
 
-/// Asks, and says what was answered.
+/// Answers the question that was put.
 pub(super) fn run(options: Doctor) -> Result<(), super::Error> {
+    let Question { request, since } = &options.question;
+    if let Some(since) = since {
+        let told = restored::tell(*since, &options.audit_logs, options.output).map_err(Error::Restored)?;
+        return Ok(io::stdout().write_all(told.as_bytes()).map_err(Error::Write)?);
+    }
+    // The command line has one of the two.
+    request.clone().map_or(Ok(()), |request_id| explain(request_id, &options))
+}
+
+/// Asks verifiers, and says what was answered.
+fn explain(request_id: String, options: &Doctor) -> Result<(), super::Error> {
     block_on(async {
-        let answers = join_all(options.verifiers.iter().map(|verifier| ask_all(verifier, &options.request))).await;
-        let report = Report { request_id: options.request, answers: answers.into_iter().flatten().collect() };
+        let report = Report { answers: ask_everybody(&request_id, options).await?, request_id };
         if options.output == Output::Json {
             writeln!(io::stdout(), "{}", report.json()).map_err(Error::Write)?;
         } else if report.has_found() {
@@ -96,6 +130,17 @@ pub(super) fn run(options: Doctor) -> Result<(), super::Error> {
         }
         Ok(report.verdict()?)
     })
+}
+
+/// Asks those that are named, or else those that are installed.
+async fn ask_everybody(request_id: &str, options: &Doctor) -> Result<Vec<Answer>, Error> {
+    let Doctor { verifiers, operator_namespace, .. } = options;
+    if verifiers.is_empty() {
+        let client = client_that_asks_once().await.map_err(|error| Error::Cluster(Box::new(error)))?;
+        return Ok(ask_installed(&client, &operator_namespace.name(), request_id).await?);
+    }
+    let answers = join_all(verifiers.iter().map(|verifier| ask_all(verifier, request_id))).await;
+    Ok(answers.into_iter().flatten().collect())
 }
 
 /// Asks every address of that name.

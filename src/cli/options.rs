@@ -120,13 +120,20 @@ pub(super) struct Common {
     /// The only namespace to look after [default: all namespaces].
     #[arg(long, env = "KEYTURN_NAMESPACE", value_name = "NAME")]
     namespace: Option<String>,
+    #[command(flatten)]
+    operator_namespace: OperatorNamespace,
+    /// Where to serve /livez, /readyz and /metrics.
+    #[arg(long, env = "KEYTURN_HEALTH_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8081")]
+    pub(super) health_listen: SocketAddr,
+}
+
+/// Where Keyturn itself is.
+#[derive(Clone, Debug, Args)]
+pub(super) struct OperatorNamespace {
     /// The namespace of Keyturn's own objects, such as the pepper and Leases [default: the one that this process
     /// runs in, or keyturn-system outside a cluster].
     #[arg(long, env = "KEYTURN_OPERATOR_NAMESPACE", value_name = "NAME")]
     operator_namespace: Option<String>,
-    /// Where to serve /livez, /readyz and /metrics.
-    #[arg(long, env = "KEYTURN_HEALTH_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8081")]
-    pub(super) health_listen: SocketAddr,
 }
 
 /// Options of a controller, of which one leads.
@@ -234,6 +241,12 @@ impl Common {
 
     /// The namespace of Keyturn's own objects.
     pub(super) fn operator_namespace(&self) -> String {
+        self.operator_namespace.name()
+    }
+}
+
+impl OperatorNamespace {
+    pub(super) fn name(&self) -> String {
         let file = || std::fs::read_to_string(SERVICE_ACCOUNT_NAMESPACE).ok();
         let own = || file().map(|text| text.trim().to_owned());
         let named = self.operator_namespace.clone().filter(|name| !name.is_empty());

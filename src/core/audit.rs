@@ -16,10 +16,12 @@ pub mod kept;
 pub mod life;
 mod line;
 pub mod outbox;
+pub mod undone;
 
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use actor::{Actor, ActorSource};
@@ -29,7 +31,7 @@ pub use line::line;
 pub const HISTORY: usize = 8;
 
 /// What was done to a key. The names are an interface: programs read them in the audit log.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Action {
     Created,
     Changed,

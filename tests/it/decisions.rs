@@ -1,5 +1,9 @@
 //! Why a request was refused, asked of a real verifier over HTTP and by `keyturn doctor`.
 
+mod installed;
+
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
@@ -15,8 +19,13 @@ const KEY: &str = "sk_live_0123456789abcdefABCDEF0123456789abcdef";
 
 /// Runs `keyturn doctor` with these arguments to its end.
 async fn doctor(arguments: &[String]) -> Output {
+    doctor_as(Path::new("/nonexistent"), arguments).await
+}
+
+/// The same, with that kubeconfig.
+async fn doctor_as(kubeconfig: &Path, arguments: &[String]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keyturn"));
-    command.arg("doctor").args(arguments);
+    command.env("KUBECONFIG", kubeconfig).arg("doctor").args(arguments);
     let ran = tokio::task::spawn_blocking(move || command.output()).await;
     ran.expect("it is not interrupted").expect("the program is there")
 }
@@ -30,7 +39,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Has a request refused that shows the key wherever one may stand.
-async fn refused(verifier: &Keyturn, namespace: &Namespace, id: &str) {
+async fn refused(verifier: SocketAddr, namespace: &Namespace, id: &str) {
     let target = format!("/auth/nginx/{}/transcripts", namespace.name());
     let uri = format!("/v1/{KEY}?api_key={KEY}&page=2");
     let cookie = format!("session={KEY}");
@@ -43,7 +52,7 @@ async fn refused(verifier: &Keyturn, namespace: &Namespace, id: &str) {
         ("authorization", KEY),
         ("cookie", &cookie),
     ];
-    let answer = HttpClient::new(verifier.auth()).get(&target, &headers).await.expect("the verifier answers");
+    let answer = HttpClient::new(verifier).get(&target, &headers).await.expect("the verifier answers");
     assert_eq!(answer.status.as_u16(), 401);
 }
 
@@ -52,7 +61,7 @@ async fn a_verifier_tells_why_it_has_refused_a_request_and_never_the_key() {
     let namespace = Namespace::create().await;
     create_api(&namespace).await;
     let verifier = start(&namespace).await;
-    refused(&verifier, &namespace, "r-1").await;
+    refused(verifier.auth(), &namespace, "r-1").await;
     let told = verifier.health().get("/decisions/r-1", &[]).await.expect("the health port answers");
     assert_eq!((told.status.as_u16(), told.header("content-type")), (200, Some("application/json")));
     assert!(!told.body.contains(KEY), "{}", told.body);
@@ -84,7 +93,7 @@ async fn the_doctor_asks_every_verifier_and_says_which_check_decided_and_what_to
     let first = start(&namespace).await;
     let mut second = Keyturn::verifier(&namespace);
     second.ready().await;
-    refused(&second, &namespace, "r-1").await;
+    refused(second.auth(), &namespace, "r-1").await;
     let both = [url(&first), url(&second)];
     let of = |id: &str, further: &[&str]| {
         let further = further.iter().map(|&argument| argument.to_owned());

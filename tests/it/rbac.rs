@@ -24,7 +24,7 @@ fn rights(file: &str) -> Vec<String> {
 
 #[test]
 fn nobody_has_a_wildcard_or_may_have_somebody_elses_rights() {
-    for file in ["controller.yaml", "verifier.yaml", "tenants.yaml"] {
+    for file in ["controller.yaml", "verifier.yaml", "tenants.yaml", "doctor.yaml"] {
         for right in rights(file) {
             let verb = right.split(' ').next().unwrap_or_default();
             assert!(!right.contains('*') && !["bind", "escalate", "impersonate"].contains(&verb), "{file}: {right}");
@@ -37,6 +37,11 @@ fn tenants_write_no_status_and_see_no_usage() {
     let rights = rights("tenants.yaml");
     assert!(rights.contains(&"create apikeys".to_owned()) && rights.contains(&"watch apikeys".to_owned()));
     assert!(!rights.iter().any(|right| right.contains('/') || right.contains("usage")), "{rights:?}");
+}
+
+#[test]
+fn whoever_asks_the_doctor_reads_pods_and_nothing_else() {
+    assert_eq!(rights("doctor.yaml"), ["list pods", "get pods/proxy"]);
 }
 
 #[test]

@@ -17,10 +17,10 @@ use crate::call::{CallError, exchange};
 use crate::core::decision::Decision;
 
 /// How long a verifier may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest answer, in bytes: a thousand refusals of requests that all had the same id.
-const LONGEST_ANSWER: usize = 16 << 20;
+pub(super) const LONGEST_ANSWER: usize = 16 << 20;
 
 /// Why a verifier has told nothing.
 #[derive(Debug, thiserror::Error)]
@@ -33,12 +33,16 @@ pub(super) enum AskError {
     TimedOut,
     #[error("asking")]
     Call(#[from] CallError),
+    #[error("asking the API server")]
+    Kube(#[from] kube::Error),
     #[error("writing the request")]
     Request(#[from] http::Error),
     #[error("reading the answer")]
     Answer(#[from] serde_json::Error),
     #[error("{0}")]
     NotKept(String),
+    #[error("the API server answers: {0}")]
+    ApiServer(String),
     #[error("it answers {0}; is that the health port of a verifier?")]
     Status(StatusCode),
 }
@@ -48,9 +52,11 @@ struct Told {
     decisions: Vec<Decision>,
 }
 
-#[derive(Deserialize)]
+/// What a verifier, or the API server on the way to it, has to say instead.
+#[derive(Default, Deserialize)]
 struct Problem {
-    detail: String,
+    detail: Option<String>,
+    message: Option<String>,
 }
 
 /// What that process tells of the request.
@@ -59,16 +65,29 @@ pub(super) async fn ask(verifier: SocketAddr, request_id: &str) -> Result<Vec<De
 }
 
 async fn try_ask(verifier: SocketAddr, request_id: &str) -> Result<Vec<Decision>, AskError> {
-    let request = Request::get(format!("/decisions/{}", encoded(request_id))).header(HOST, verifier.to_string());
+    let request = Request::get(path(request_id)).header(HOST, verifier.to_string());
     let request = request.body(Full::<Bytes>::default())?;
     let stream = TcpStream::connect(verifier).await.map_err(AskError::Connect)?;
     let (head, body) = exchange(stream, request, LONGEST_ANSWER).await?.into_parts();
-    let status = head.status;
+    read(head.status, &body)
+}
+
+/// Where a verifier tells of a request.
+pub(super) fn path(request_id: &str) -> String {
+    format!("/decisions/{}", encoded(request_id))
+}
+
+/// What is told in an answer.
+pub(super) fn read(status: StatusCode, body: &[u8]) -> Result<Vec<Decision>, AskError> {
     if status == StatusCode::OK {
-        return Ok(serde_json::from_slice::<Told>(&body)?.decisions);
+        return Ok(serde_json::from_slice::<Told>(body)?.decisions);
     }
-    let problem = serde_json::from_slice(&body).ok().filter(|_| status == StatusCode::NOT_FOUND);
-    Err(problem.map_or(AskError::Status(status), |Problem { detail }| AskError::NotKept(detail)))
+    let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
+    Err(match problem {
+        Problem { detail: Some(detail), .. } if status == StatusCode::NOT_FOUND => AskError::NotKept(detail),
+        Problem { message: Some(message), .. } => AskError::ApiServer(message),
+        _ => AskError::Status(status),
+    })
 }
 
 /// As one segment of a path.
@@ -88,6 +107,17 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_verifier_says_that_it_has_not_kept_a_request() {
+        let said = |status: StatusCode, body: &str| read(status, body.as_bytes()).unwrap_err().to_string();
+        let away = r#"{"kind": "Status", "message": "pods \"k\" not found", "details": {"name": "k"}, "code": 404}"#;
+        assert_eq!(said(StatusCode::NOT_FOUND, away), r#"the API server answers: pods "k" not found"#);
+        for (status, body) in [(StatusCode::NOT_FOUND, ""), (StatusCode::BAD_GATEWAY, r#"{"detail": "late"}"#)] {
+            assert_eq!(said(status, body), format!("it answers {status}; is that the health port of a verifier?"));
+        }
+        assert_eq!(said(StatusCode::NOT_FOUND, r#"{"detail": "no request of this id"}"#), "no request of this id");
+    }
 
     #[test]
     fn an_id_is_one_segment_whatever_it_is() {

@@ -1,4 +1,6 @@
-//! What is written down when writing the status fails.
+//! What is written down when writing the status fails, and what is read from it after a restore.
+
+use std::process::Command;
 
 use keyturn::resources::ApiKey;
 use keyturn::resources::apikey::KeyState;
@@ -6,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::world::World;
 use crate::support::apiserver::{Call, Fault, FaultyApiServer};
+use crate::support::program::printed;
 
 /// Of every three writes of a status one is refused, one takes effect although its answer is lost, one goes well.
 fn two_of_three_statuses_fail() -> impl FnMut(&Call) -> Fault + Send + 'static {
@@ -77,4 +80,27 @@ async fn a_key_from_before_there_was_an_audit_log_is_not_told_of_as_new() {
     assert_eq!(history(&key), ["Changed"]);
     let line = world.audited().pop().unwrap();
     assert_eq!(line["fields"], json!([{"path": "/displayName", "after": "two"}]));
+}
+
+#[tokio::test]
+async fn the_doctor_lists_what_was_done_since_the_snapshot_and_first_what_lets_in() {
+    let world = World::new().await;
+    world.create_key("ci", json!({})).await;
+    world.enforced("ci").await;
+    world.patch_key("ci", json!({"revoked": true})).await;
+    world.enforced("ci").await;
+    let doctor = |since: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyturn"));
+        command.args(["doctor", "-ojson", "--since", since, "--audit-log"]).arg(world.audit_file());
+        let told = printed(&mut command).expect("the doctor has read the log");
+        serde_json::from_str::<Value>(&told).expect("it is JSON")
+    };
+    assert_eq!(doctor("2999-01-01T00:00:00Z"), json!({"undone": [], "unreadable": 0}));
+    let told = doctor("2000-01-01T00:00:00Z");
+    let undone = told["undone"].as_array().expect("a list");
+    assert_eq!(actions(undone), ["Revoked", "Created", "Minted"]);
+    let key = json!({"namespace": world.namespace().name(), "name": "ci"});
+    assert_eq!((&undone[0]["key"], &undone[0]["remedy"]), (&key, &"it is accepted again: revoke it again".into()));
+    let nothing_asked = printed(Command::new(env!("CARGO_BIN_EXE_keyturn")).arg("doctor")).unwrap_err();
+    assert!(nothing_asked.contains("--request <ID>|--since <TIME>"), "{nothing_asked}");
 }

@@ -1,12 +1,18 @@
 //! From apply to delete.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use hyper::Method;
 use keyturn::clock;
 use keyturn::core::key::KeyFormat;
 use keyturn::resources::apikey::{ApiKey, KeyState, VersionState};
 use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use super::world::{World, condition, message, text, versions};
+use crate::support::apiserver::{Fault, FaultyApiServer};
 use crate::support::wait::eventually;
 
 #[tokio::test]
@@ -71,6 +77,40 @@ async fn a_quiet_cluster_sees_no_writes() {
     for object in before {
         assert!(after.contains(&object), "{object:?} was written without a reason");
     }
+}
+
+#[tokio::test]
+async fn a_tier_that_is_told_of_again_has_no_secret_read_again() {
+    let mut world = World::new().await;
+    world.create_tier("basic", json!({})).await;
+    world.create_key("ci", json!({"tier": "basic"})).await;
+    world.key_in_state("ci", KeyState::Active).await;
+    world.enforced("ci").await;
+    world.stop_controller().await;
+
+    let reads = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&reads);
+    let server = FaultyApiServer::start(world.client(), move |call| {
+        if call.method == Method::GET && call.path.ends_with("/secrets/ci") {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        Fault::Pass
+    });
+    let server = server.await;
+    // One that starts looks at everything once.
+    world.start_controller_with(server.client()).await;
+    eventually("the key was looked at", async || match reads.load(Ordering::Relaxed) {
+        0 => Err("its Secret was not read".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    let again = Patch::Merge(json!({"metadata": {"annotations": {"example.com/why": "none"}}}));
+    world.tiers().patch("basic", &PatchParams::default(), &again).await.unwrap();
+    // What comes later of the same kind is known once this key works, and is none of the other's business.
+    world.create_tier("late", json!({})).await;
+    world.create_key("sentinel", json!({"tier": "late"})).await;
+    world.key_in_state("sentinel", KeyState::Active).await;
+    assert_eq!(reads.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]

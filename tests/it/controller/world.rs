@@ -1,6 +1,6 @@
 //! A namespace with a controller at work in it, and sentences about what is there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,17 +74,7 @@ impl World {
     pub(super) async fn start_controller_with(&mut self, client: Client) {
         let shutdown = CancellationToken::new();
         let (phase, mut reached) = watch::channel(Phase::default());
-        let options = Options {
-            client,
-            metrics: Arc::default(),
-            audit: self.audit_log(),
-            namespace: Some(self.namespace.name().to_owned()),
-            operator_namespace: self.namespace.name().to_owned(),
-            process: "test".to_owned(),
-            leader_lease: LEADER_LEASE_DURATION,
-            phase,
-        };
-        let task = tokio::spawn(controller::run(options, shutdown.clone()));
+        let task = tokio::spawn(controller::run(self.options(client, phase), shutdown.clone()));
         self.controller = Some(Controller { shutdown, task });
         reached.wait_for(|phase| *phase == Phase::AtWork).await.expect("the controller gets to work");
     }
@@ -109,24 +99,33 @@ impl World {
 
     /// Runs a controller until it gives up.
     pub(super) async fn try_controller(&self) -> Result<(), controller::Error> {
-        let options = Options {
-            client: self.namespace.client().clone(),
+        let options = self.options(self.client().clone(), watch::Sender::default());
+        controller::run(options, CancellationToken::new()).await
+    }
+
+    fn options(&self, client: Client, phase: watch::Sender<Phase>) -> Options {
+        Options {
+            client,
             metrics: Arc::default(),
             audit: self.audit_log(),
             namespace: Some(self.namespace.name().to_owned()),
             operator_namespace: self.namespace.name().to_owned(),
             process: "test".to_owned(),
             leader_lease: LEADER_LEASE_DURATION,
-            phase: watch::Sender::default(),
-        };
-        controller::run(options, CancellationToken::new()).await
+            phase,
+        }
     }
 
     fn audit_log(&self) -> AuditLog {
         AuditLog::to_file(&self.audit_log, Arc::default()).expect("the file can be written")
     }
 
-    /// Every line of the audit log of all controllers so far.
+    /// The audit log of all controllers.
+    pub(super) fn audit_file(&self) -> &Path {
+        &self.audit_log
+    }
+
+    /// Every line of it so far.
     pub(super) fn audited(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.audit_log).expect("there is an audit log");
         text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
