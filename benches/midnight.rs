@@ -145,7 +145,8 @@ async fn main() {
 async fn keys(namespace: &Namespace, keys: usize) -> (Vec<String>, String) {
     // Nothing is left for a controller to do afterwards: it says when quotas run low, and nothing is low.
     let controller = seed::controller(namespace).await;
-    let quota = json!([{"name": "daily", "limit": 1_000, "period": "Day"}]);
+    // A chunk of it lasts for the whole run, so that what is reserved meanwhile is for the day to come.
+    let quota = json!([{"name": "daily", "limit": 10_000, "period": "Day"}]);
     let mut pattern = Pattern::mint(namespace, "pattern-key", json!({"quotas": quota})).await;
     drop(controller);
     pattern.without_secrets();

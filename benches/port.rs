@@ -12,31 +12,26 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark ends at a surprise")]
 
-use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, join, join_all};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use futures::future::{BoxFuture, join};
 use keyturn::metrics::Metrics;
 use keyturn::store::{Settings, Store as Shared};
 use keyturn::transport::server::{Admission, Drain, serve};
-use keyturn::transport::{AuthPort, Outside, Store};
+use keyturn::transport::{Outside, Store};
 use keyturn::verify::spender::{Shortage, Supplier};
 use keyturn::verify::store::OnStoreError;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
-use fleet::{Fleet, Kind, Random, hand_out};
+use awake::stay_awake;
+use fields::FIELDS;
+use fleet::{Fleet, Kind, hand_out};
+use plain::{CONNECTIONS, ask_all, bare};
 use rounds::{Figures, compare, time};
+use server::{Server, auth_port};
 use support::redis::Redis;
 use support::wait::eventually;
 
@@ -50,13 +45,20 @@ mod support {
     pub(crate) mod wait;
 }
 
+#[path = "support/awake.rs"]
+mod awake;
+#[path = "support/fields.rs"]
+mod fields;
 #[path = "support/fleet.rs"]
 mod fleet;
+#[path = "support/plain.rs"]
+mod plain;
 #[path = "support/rounds.rs"]
 mod rounds;
+#[path = "support/server.rs"]
+mod server;
 
 const SIZE: usize = 100_000;
-const CONNECTIONS: usize = 32;
 
 /// Hands out chunks that last for the whole benchmark, as an API server would that is asked in no time.
 struct Bank;
@@ -68,104 +70,16 @@ impl Supplier for Bank {
     }
 }
 
-/// A server to be measured.
-struct Server {
-    name: &'static str,
-    address: SocketAddr,
-    /// Ends with it.
-    _runtime: Runtime,
-    /// Name of its thread.
-    thread: String,
-}
-
-impl Server {
-    /// `start` serves on that listener for ever.
-    fn start<F>(name: &'static str, at: usize, start: impl FnOnce(TcpListener) -> F) -> Self
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let thread = format!("server-{at}");
-        let mut runtime = Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(1).thread_name(&thread).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = {
-            let _inside = runtime.enter();
-            start(listener)
+/// The auth port with those keys. `outside` is called within its runtime.
+fn port(name: &'static str, fleet: &Fleet, outside: impl FnOnce() -> Outside) -> Server {
+    Server::start(name, |listener| {
+        let port = auth_port(fleet, outside());
+        let answer = move |call| {
+            let port = Arc::clone(&port);
+            async move { port.answer(call).await }
         };
-        runtime.spawn(serving);
-        Self { name, address, _runtime: runtime, thread }
-    }
-
-    /// The auth port with those keys. `outside` is called within its runtime.
-    fn port(name: &'static str, at: usize, fleet: &Fleet, outside: impl FnOnce() -> Outside) -> Self {
-        Self::start(name, at, |listener| {
-            let (engine, outside) = (fleet.engine(), outside());
-            fleet.warm(&engine, keyturn::clock::now());
-            let engine = if outside.store.is_some() { engine.with_limits_elsewhere() } else { engine };
-            let port = AuthPort::new(Arc::new(Metrics::new()), Arc::new(OnceLock::from(engine)), outside);
-            let port = Arc::new(port);
-            let answer = move |call| {
-                let port = Arc::clone(&port);
-                async move { port.answer(call).await }
-            };
-            serve(listener, answer, Drain::default(), Admission::default())
-        })
-    }
-
-    /// Processor time of its thread.
-    fn processor(&self) -> Duration {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-        let own = tasks
-            .filter(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == self.thread));
-        let nanoseconds = own.map(|task| {
-            let statistics = std::fs::read_to_string(task.join("schedstat")).unwrap();
-            statistics.split(' ').next().unwrap().parse::<u64>().unwrap()
-        });
-        Duration::from_nanos(nanoseconds.sum())
-    }
-}
-
-/// What the auth port is measured by: the same connections, and an empty answer with these fields.
-async fn bare(listener: TcpListener, fields: HeaderMap) {
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let fields = fields.clone();
-        let service = service_fn(move |_: Request<Incoming>| {
-            let mut response = Response::new(String::new());
-            response.headers_mut().clone_from(&fields);
-            async { Ok::<_, Infallible>(response) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(75))
-            .max_header_size(64 * 1024)
-            .serve_connection(TokioIo::new(stream), service);
-        tokio::spawn(connection);
-    }
-}
-
-/// As many fields, and as long ones, as the auth port's answers have.
-fn fields() -> HeaderMap {
-    let lines = [
-        ("x-apikey-id", "key_0000000000000000012345"),
-        ("x-apikey-name", "customer-012345"),
-        ("x-apikey-namespace", "speech"),
-        ("x-apikey-owner", "acme-012345"),
-        ("x-apikey-environment", "live"),
-        ("x-apikey-tier", "pro"),
-        ("x-apikey-version", "1"),
-        ("x-apikey-scopes", ""),
-        ("x-auth-would-deny", ""),
-        ("x-ratelimit-limit", "4294967295"),
-        ("x-ratelimit-remaining", "4294967280"),
-        ("x-ratelimit-reset", "1700000000"),
-        ("ratelimit", "\"burst\";r=4294967280;t=2"),
-        ("ratelimit-policy", "\"burst\";q=4294967295;w=1"),
-    ];
-    let field = |(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
-    lines.into_iter().map(field).collect()
+        serve(listener, answer, Drain::default(), Admission::default())
+    })
 }
 
 /// A request about every key, as nginx would send it.
@@ -181,41 +95,10 @@ fn requests(fleet: &Fleet) -> Vec<String> {
     fleet.strings.iter().enumerate().map(request).collect()
 }
 
-/// Asks without a pause until `end`; the latency of every request.
-async fn ask(server: SocketAddr, requests: &[String], mut random: Random, end: Instant) -> Vec<Duration> {
-    let mut stream = TcpStream::connect(server).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let (mut latencies, mut answer) = (Vec::new(), Vec::with_capacity(4_096));
-    loop {
-        let sent = Instant::now();
-        if sent >= end {
-            return latencies;
-        }
-        stream.write_all(requests[random.below(requests.len())].as_bytes()).await.unwrap();
-        answer.clear();
-        while !answer.ends_with(b"\r\n\r\n") {
-            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "the server goes on");
-        }
-        assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"), "{}", String::from_utf8_lossy(&answer));
-        latencies.push(sent.elapsed());
-    }
-}
-
-async fn stay_awake(end: Instant) {
-    while Instant::now() < end {
-        tokio::task::yield_now().await;
-    }
-}
-
 fn measure(server: &Server, requests: &[String], client: &Runtime, time: Duration, seed: &mut u64) -> Figures {
     let (began, used) = (Instant::now(), server.processor());
-    let ask = |connection: usize| {
-        *seed += 1;
-        ask(server.address, requests, Random(*seed << 8 | connection as u64), began + time)
-    };
-    let asking = join_all((0..CONNECTIONS).map(ask));
-    let (latencies, ()) = client.block_on(join(asking, stay_awake(began + time)));
-    let latencies = latencies.into_iter().flatten().collect();
+    let end = began + time;
+    let (latencies, ()) = client.block_on(join(ask_all(server.address, requests, end, seed), stay_awake(end)));
     Figures::new(latencies, began.elapsed(), server.processor().saturating_sub(used))
 }
 
@@ -245,13 +128,13 @@ fn main() {
         Outside { supplier: None, store: Some(Store { limits, on_error: OnStoreError::Deny, metrics: Arc::default() }) }
     };
     let servers = [
-        Server::start("bare hyper", 0, |listener| bare(listener, HeaderMap::new())),
-        Server::start("bare hyper, the same fields", 1, |listener| bare(listener, fields())),
-        Server::port("no limits", 2, &unlimited, memory),
-        Server::port("limits of key and tier", 3, &limited, memory),
-        Server::port("the same in Redis", 4, &elsewhere, in_redis),
-        Server::port("and of the owner", 5, &owned, memory),
-        Server::port("and quota and credits", 6, &metered, memory),
+        Server::start("bare hyper", |listener| bare(listener, &[])),
+        Server::start("bare hyper, the same fields", |listener| bare(listener, &FIELDS)),
+        port("no limits", &unlimited, memory),
+        port("limits of key and tier", &limited, memory),
+        port("the same in Redis", &elsewhere, in_redis),
+        port("and of the owner", &owned, memory),
+        port("and quota and credits", &metered, memory),
     ];
     let connected = async || store.get().and_then(|store| store.trouble()).map_or(Ok(()), Err);
     client.block_on(eventually("the store is connected", connected));

@@ -74,12 +74,17 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Fills an index one key after the other: what a list holds while it is read is not what a key costs afterwards.
     pub(crate) fn new(size: usize, kind: Kind) -> Self {
+        Self::admitting(size, kind, None)
+    }
+
+    /// As [`Fleet::new`], with keys that may be used from that network too.
+    pub(crate) fn admitting(size: usize, kind: Kind, network: Option<&str>) -> Self {
         let pepper = Pepper::new("p1", &[7; 32]).unwrap();
         let strings = strings(size, size as u64);
         let digests: Vec<_> = strings.iter().map(|string| pepper.digest_of(string.as_bytes())).collect();
         let index = Arc::new(index(size, kind));
         let fleet = Self { strings, digests, pepper, index };
-        fleet.digests.iter().enumerate().for_each(|(at, digest)| fleet.index.apply(record(at, *digest, kind)));
+        fleet.digests.iter().enumerate().for_each(|(at, digest)| fleet.index.apply(record(at, *digest, kind, network)));
         fleet
     }
 
@@ -230,10 +235,11 @@ fn api() -> Api {
 }
 
 /// A key as a watch hands it over: every string is its own, and so is the range.
-fn record(at: usize, digest: Digest, kind: Kind) -> KeyRecord {
+fn record(at: usize, digest: Digest, kind: Kind, network: Option<&str>) -> KeyRecord {
     let uid: Arc<str> = format!("6f1e0c1a-0000-4000-8000-{at:012}").into();
     let name = name(&format!("customer-{at:06}"));
-    let [third, second] = network(at);
+    let [third, second] = self::network(at);
+    let networks = network.map(str::to_owned).into_iter().chain([format!("10.{second}.{third}.0/24")]);
     let key = Key {
         name: name.clone(),
         uid: Arc::clone(&uid),
@@ -244,7 +250,7 @@ fn record(at: usize, digest: Digest, kind: Kind) -> KeyRecord {
         tier: Some("pro".into()),
         scopes: Some(vec![Scope::parse("transcripts:read").unwrap()]),
         roles: vec![],
-        ip_allowlist: AddressSet::parse([format!("10.{second}.{third}.0/24")]).unwrap(),
+        ip_allowlist: AddressSet::parse(networks).unwrap(),
         resources: vec![],
         rate_limits: (kind >= Kind::Limited).then(|| limit("burst", 1)).into_iter().collect(),
         quotas: vec![],

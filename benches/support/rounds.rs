@@ -11,6 +11,8 @@ pub(crate) struct Figures {
     pub(crate) per_second: f64,
     /// Processor time of whoever is measured, per request.
     pub(crate) processor: Duration,
+    /// What a proxy before them has had of that, per request.
+    pub(crate) proxy: Option<Duration>,
     pub(crate) middle: Duration,
     pub(crate) high: Duration,
 }
@@ -23,6 +25,7 @@ impl Figures {
         Self {
             per_second: count as f64 / took.as_secs_f64(),
             processor: processor / u32::try_from(count).expect("it does not take that long"),
+            proxy: None,
             middle: latencies[count / 2],
             high: latencies[count * 99 / 100],
         }
@@ -51,8 +54,15 @@ pub(crate) fn compare(title: &str, names: &[&str], mut measure: impl FnMut(usize
     }
     println!("\n{title}: median of {ROUNDS} rounds (lowest to highest)");
     println!(
-        "{:<34} {:>22} {:>24} {:>9} {:>9} {:>20} {:>20}",
-        "", "requests/s", "CPU/request in µs", "p50 in µs", "p99 in µs", "share by CPU", "share by rate"
+        "{:<34} {:>22} {:>24} {:>16} {:>9} {:>9} {:>20} {:>20}",
+        "",
+        "requests/s",
+        "CPU/request in µs",
+        "of it the proxy's",
+        "p50 in µs",
+        "p99 in µs",
+        "share by CPU",
+        "share by rate"
     );
     for (name, figures) in names.iter().zip(&rounds) {
         let of = |value: &dyn Fn(&Figures) -> f64| Spread::of(figures.iter().map(value));
@@ -60,9 +70,10 @@ pub(crate) fn compare(title: &str, names: &[&str], mut measure: impl FnMut(usize
             Spread::of(figures.iter().zip(&rounds[0]).map(|(figures, first)| value(figures, first)))
         };
         println!(
-            "{name:<34} {:>22} {:>24} {:>9.0} {:>9.0} {:>20} {:>20}",
+            "{name:<34} {:>22} {:>24} {:>16} {:>9.0} {:>9.0} {:>20} {:>20}",
             of(&|figures| figures.per_second).print(0),
             of(&|figures| micros(figures.processor)).print(2),
+            figures[0].proxy.map(|_| of(&|figures| figures.proxy.map_or(0.0, micros)).print(2)).unwrap_or_default(),
             of(&|figures| micros(figures.middle)).median,
             of(&|figures| micros(figures.high)).median,
             share(&|figures, first| micros(first.processor) / micros(figures.processor)).print(2),

@@ -1,9 +1,10 @@
 //! Envoy's gRPC: `envoy.service.auth.v3.Authorization/Check`, and `grpc.health.v1`.
 //!
-//! `wire` is what stands on the wire, `attributes` reads from it what is asked, `reply` writes the answer down, `health`
-//! tells whether to ask at all, [`server`] carries connections. As in HTTP nothing is decided here.
+//! `framing` finds the message in a call, `wire` is what stands in it, `attributes` reads from it what is asked, `reply` writes
+//! the answer down, `health` tells whether to ask at all, [`server`] carries connections. As in HTTP nothing is decided here.
 
 mod attributes;
+mod framing;
 mod health;
 mod reply;
 pub mod server;
@@ -13,15 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Request, Response};
+use http_body_util::Either;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::server::Grpc;
 use tonic_health::pb::health_server::HealthServer;
-use tonic_prost::ProstCodec;
-use tower::{Service as _, service_fn};
+use tower::Service as _;
 
 use super::AuthPort;
 use super::answer::{Instant, Judged, request_id, tell};
@@ -34,6 +34,7 @@ use crate::spans::TRACEPARENT;
 use crate::verify::engine::{Engine, Verdict};
 use crate::verify::request;
 use attributes::{ClientHeaders, Policy, body, original};
+use framing::{Told, received, told};
 use health::Readiness;
 use wire::{CheckRequest, CheckResponse};
 
@@ -49,8 +50,7 @@ const CLIENT: &str = "the peer of Envoy's connection";
 /// The longest message, in bytes: headers and the longest body that is read, with room to spare.
 const MAX_MESSAGE: usize = 1024 * 1024;
 
-/// How long a call may take to say what it asks, and to be answered. Proxies have all of it before they ask, and have given
-/// up long before.
+/// How long a call may take to say what it asks. Proxies have all of it before they ask, and have given up long before.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The services of the port.
@@ -75,18 +75,19 @@ impl GrpcPort {
     }
 
     /// Answers a call.
-    async fn answer(&self, call: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, call: Request<Incoming>) -> Response<Either<Told, Body>> {
         if call.uri().path() != CHECK {
             // It refuses what is not its own, too.
-            return self.health.clone().call(call).await.unwrap_or_else(|never| match never {});
+            let answered = self.health.clone().call(call).await.unwrap_or_else(|never| match never {});
+            return answered.map(Either::Right);
         }
-        let check = service_fn(|request: tonic::Request<CheckRequest>| async move {
-            let response = self.check(request.get_ref(), request.metadata().as_ref(), Instant::now).await;
-            Ok::<_, Status>(tonic::Response::new(response))
-        });
-        let mut service = Grpc::new(ProstCodec::default()).max_decoding_message_size(MAX_MESSAGE);
-        let answered = timeout(PATIENCE, service.unary(check, call)).await;
-        answered.unwrap_or_else(|_| Status::deadline_exceeded("the message has not come in time").into_http())
+        let (head, body) = call.into_parts();
+        let message = timeout(PATIENCE, received(&head.headers, body, MAX_MESSAGE)).await;
+        let message = message.unwrap_or_else(|_| Err(Status::deadline_exceeded("the message has not come in time")));
+        match message {
+            Ok(request) => told(&self.check(&request, &head.headers, Instant::now).await).map(Either::Left),
+            Err(status) => status.into_http().map(Either::Right),
+        }
     }
 
     /// Judges a request as its attributes say. `metadata`: what Envoy says beside it. `clock` is asked again when something

@@ -10,6 +10,7 @@ pub(crate) mod collector;
 pub(crate) mod envoy;
 pub(crate) mod etcd;
 pub(crate) mod events;
+pub(crate) mod frames;
 pub(crate) mod grpc;
 pub(crate) mod http;
 pub(crate) mod http2;
