@@ -13,5 +13,6 @@ mod proxies;
 mod site;
 mod slow;
 mod store;
+mod tls;
 mod websocket;
 pub(crate) mod world;

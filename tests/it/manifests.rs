@@ -1,4 +1,4 @@
-//! The manifests of `config/ingress` for what no test runs say nothing that the kinds in them do not have. Their
+//! The manifests of `config/ingress` for what no test here runs say nothing that the kinds in them do not have. Their
 //! definitions are those that each project publishes (tests/tools/schemas.txt).
 
 use serde_json::{Value, json};

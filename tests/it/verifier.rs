@@ -20,7 +20,7 @@ use crate::support::process::Signal;
 use crate::support::wait::eventually;
 
 /// The pepper, as the controller would make it.
-async fn create_pepper(namespace: &Namespace) {
+pub(crate) async fn create_pepper(namespace: &Namespace) {
     let data = [("active", b"p1".to_vec()), ("p1", vec![7; 32])];
     let secret = Secret {
         metadata: ObjectMeta { name: Some(PEPPER_SECRET.to_owned()), ..ObjectMeta::default() },

@@ -1,6 +1,9 @@
 //! What clients say over HTTP/2 that HTTP/1.1 has no words for, through every real proxy: paths, authorities and pseudo
 //! header fields as no library sends them. Nobody gets in where they must not, and nothing falls over.
 
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
 use super::attacks::{TARGETS, is_public};
 use super::site::{ALL, Site};
 use super::world::{Api, string};
@@ -25,12 +28,13 @@ const PATHS: [&str; 12] = [
     "/healthz\n/v1/admin",
 ];
 
-fn fields(method: &'static str, path: &'static str) -> Fields {
-    vec![(":method", method), (":scheme", "http"), (":authority", "site"), (":path", path)]
+fn fields(method: &'static str, scheme: &'static str, path: &'static str) -> Fields {
+    vec![(":method", method), (":scheme", scheme), (":authority", "site"), (":path", path)]
 }
 
 /// Requests for what may not be had, each wrong in another way.
-fn requests() -> Vec<Fields> {
+fn requests(scheme: &'static str) -> Vec<Fields> {
+    let fields = |method, path| fields(method, scheme, path);
     let mut all: Vec<Fields> = PATHS.into_iter().chain(TARGETS).map(|path| fields("GET", path)).collect();
     let admin = || fields("GET", "/v1/admin");
     let with = |mut fields: Fields, name, value| {
@@ -55,7 +59,8 @@ fn requests() -> Vec<Fields> {
     all.push(replaced(2, (":authority", "site@healthz")));
     all.push(replaced(2, (":authority", "site/healthz#")));
     all.push(replaced(2, ("host", "site")));
-    for scheme in ["https", "javascript", "http://site/healthz?", "", "http ", "HTTP"] {
+    let other = if scheme == "http" { "https" } else { "http" };
+    for scheme in [other, "javascript", "http://site/healthz?", "", "http ", "HTTP"] {
         all.push(replaced(1, (":scheme", scheme)));
     }
     for method in ["", "GET /healthz HTTP/1.1\r\nx: y\r\n\r\nGET", "get", "G ET", "PRI"] {
@@ -85,34 +90,41 @@ fn requests() -> Vec<Fields> {
     all
 }
 
+/// Sends them all, over a connection each, and then one that may pass.
+#[expect(clippy::print_stdout, reason = "the figures are what the tests are run for")]
+pub(super) async fn get_nowhere<S>(site: &Site, scheme: &'static str, connect: impl AsyncFn() -> S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (kind, key) = (site.kind, string(Api::Transcripts, "ci"));
+    site.backend.take();
+    let (mut sent, mut answered, mut public) = (0, 0, 0);
+    for request in requests(scheme) {
+        // A key that may not do this one thing, and none.
+        for credential in [Some(("x-api-key", key.as_str())), None] {
+            let fields: Vec<_> = request.iter().copied().chain(credential).collect();
+            let ended = send(connect().await, &fields).await;
+            let passed = site.backend.take();
+            let wrong: Vec<_> = passed.iter().filter(|seen| !is_public(&seen.uri)).collect();
+            assert!(wrong.is_empty(), "{kind:?} {fields:?}: {wrong:?}");
+            let forged = passed.iter().find(|seen| seen.headers.values().any(|value| value == "forged"));
+            assert!(forged.is_none(), "{kind:?} {fields:?}: {forged:?}");
+            sent += 1;
+            answered += usize::from(ended == Ended::Answered);
+            public += passed.len();
+        }
+    }
+    let item = fields("GET", scheme, "/v1/items/1").into_iter().chain([("x-api-key", key.as_str())]);
+    assert_eq!(send(connect().await, &item.collect::<Vec<_>>()).await, Ended::Answered, "{kind:?}");
+    assert_eq!(site.backend.take().len(), 1, "{kind:?}: it still works");
+    println!("{kind:?}: of {sent} requests {answered} were answered, {public} as what is public; the rest was reset");
+}
+
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "the figures are what the test is run for")]
 async fn nothing_that_is_said_over_http2_gets_around_a_route() {
-    let key = string(Api::Transcripts, "ci");
     for kind in ALL {
         let site = Site::start_with(kind, Api::Transcripts, Options { http2: true, ..Options::default() }).await;
-        site.backend.take();
-        let (mut sent, mut answered, mut public) = (0, 0, 0);
-        for request in requests() {
-            // A key that may not do this one thing, and none.
-            for credential in [Some(("x-api-key", key.as_str())), None] {
-                let fields: Vec<_> = request.iter().copied().chain(credential).collect();
-                let ended = send(site.proxy.address(), &fields).await;
-                let passed = site.backend.take();
-                let wrong: Vec<_> = passed.iter().filter(|seen| !is_public(&seen.uri)).collect();
-                assert!(wrong.is_empty(), "{kind:?} {fields:?}: {wrong:?}");
-                let forged = passed.iter().find(|seen| seen.headers.values().any(|value| value == "forged"));
-                assert!(forged.is_none(), "{kind:?} {fields:?}: {forged:?}");
-                sent += 1;
-                answered += usize::from(ended == Ended::Answered);
-                public += passed.len();
-            }
-        }
-        let item: Vec<_> = fields("GET", "/v1/items/1").into_iter().chain([("x-api-key", key.as_str())]).collect();
-        assert_eq!(send(site.proxy.address(), &item).await, Ended::Answered, "{kind:?}");
-        assert_eq!(site.backend.take().len(), 1, "{kind:?}: it still works");
-        println!(
-            "{kind:?}: of {sent} requests {answered} were answered, {public} as what is public; the rest was reset"
-        );
+        let address = site.proxy.address();
+        get_nowhere(&site, "http", async || TcpStream::connect(address).await.expect("the proxy listens")).await;
     }
 }

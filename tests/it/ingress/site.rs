@@ -22,10 +22,20 @@ impl Site {
     }
 
     pub(super) async fn start_with(kind: Kind, api: Api, options: Options) -> Self {
+        Self::start_edited(kind, api, options, |text| text).await
+    }
+
+    /// With `edit` of the configuration that a person is asked to edit.
+    pub(super) async fn start_edited(
+        kind: Kind,
+        api: Api,
+        options: Options,
+        edit: impl FnOnce(String) -> String,
+    ) -> Self {
         let (engine, outside) = engine();
         let (verifier, backend) = (verifier(kind, any_port(), Some(engine), outside).await, Backend::start().await);
         let api = format!("speech/{}", api.name());
-        let proxy = Proxy::start_with(kind, &api, verifier.address(), backend.address(), options).await;
+        let proxy = Proxy::start_edited(kind, &api, verifier.address(), backend.address(), options, edit).await;
         backend.take();
         Self { kind, proxy, backend, verifier }
     }

@@ -10,9 +10,9 @@ use tokio::time::timeout;
 
 use super::site::{ALL, Site};
 use super::world::{Api, string};
+use crate::support::frames::PREFACE;
 use crate::support::grpc::{CHECK, EMPTY, GrpcClient};
 use crate::support::http::HttpClient;
-use crate::support::http2::PREFACE;
 use crate::support::proxy::Kind;
 
 /// Beginnings of what never comes to an end.

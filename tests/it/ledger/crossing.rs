@@ -78,7 +78,7 @@ async fn keys_with_daily_quotas_are_let_in_all_the_time_while_a_day_ends() {
     for number in 0..KEYS {
         eventually("both days are in the ledger", async || {
             let ledger = world.usage_of(&format!("key-{number}")).await?.status.unwrap_or_default().ledger;
-            let days: Vec<_> = ledger.iter().map(|line| (line.period.clone(), line.reserved > 0)).collect();
+            let days: Vec<_> = ledger.iter().map(|line| (line.account.period.clone(), line.reserved > 0)).collect();
             if days.len() == 2 && days.iter().all(|(_, reserved)| *reserved) {
                 Ok(())
             } else {

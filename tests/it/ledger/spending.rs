@@ -1,6 +1,6 @@
 //! Without faults all of it is spent, and not one more.
 
-use keyturn::resources::apikeyusage::LedgerKind;
+use keyturn::resources::account::LedgerKind;
 use serde_json::{Value, json};
 
 use super::world::{Answers, World};
@@ -32,7 +32,7 @@ async fn four_verifiers_grant_exactly_the_credits_that_there_are() {
     let answers = spend(&world, &verifiers, &string, "/one", "CREDITS_EXHAUSTED").await;
     assert_eq!(answers.allowed(), 3_000, "{answers:?}");
     let line = world.line_of("ci").await;
-    assert_eq!((line.kind, line.epoch, line.reserved), (LedgerKind::Credits, 0, 3_000));
+    assert_eq!((line.account.kind, line.account.epoch, line.reserved), (LedgerKind::Credits, 0, 3_000));
     // More is granted, and then a new balance; verifiers hear of it one after the other.
     for (granted, epoch, more) in [(3_100, 0, 100), (50, 1, 50)] {
         world.apply_key("ci", json!({"credits": {"granted": granted, "epoch": epoch}})).await;
@@ -43,7 +43,7 @@ async fn four_verifiers_grant_exactly_the_credits_that_there_are() {
         })
         .await;
         let line = world.line_of("ci").await;
-        assert_eq!((allowed, line.epoch, line.reserved), (more, epoch, granted));
+        assert_eq!((allowed, line.account.epoch, line.reserved), (more, epoch, granted));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Quotas of a tier: each of its keys has them for itself, unless something nearer has the same name.
 
-use keyturn::resources::apikeyusage::LedgerKind;
+use keyturn::resources::account::LedgerKind;
 use serde_json::{Value, json};
 
 use super::spending::spend;
@@ -30,7 +30,7 @@ async fn each_key_is_metered_by_its_tiers_quota_unless_it_or_its_owner_has_one_o
         let answers = spend(&world, &verifiers, &string, "/one", "QUOTA_EXCEEDED").await;
         assert_eq!(answers.allowed() + 2, allowed, "{name}: {answers:?}");
         let status = world.usage_of(name).await.expect("the key has an ApiKeyUsage").status.unwrap_or_default();
-        let lines: Vec<_> = status.ledger.iter().map(|line| (line.kind, line.reserved)).collect();
+        let lines: Vec<_> = status.ledger.iter().map(|line| (line.account.kind, line.reserved)).collect();
         assert_eq!(lines, Vec::from_iter(line), "{name}");
     }
 

@@ -21,7 +21,8 @@ impl Nginx {
         Self::start_at(ports::free(), http).await
     }
 
-    async fn start_at(address: SocketAddr, http: &str) -> Self {
+    /// The same, which listens there.
+    pub(super) async fn start_at(address: SocketAddr, http: &str) -> Self {
         let folder = scratch("nginx");
         std::fs::create_dir(&folder).unwrap_or_else(|error| panic!("creating {}: {error}", folder.display()));
         let configuration = configuration(&folder, &http.replace("{listen}", &address.to_string()));
@@ -42,23 +43,17 @@ impl Nginx {
     /// Puts nginx with the configuration in config/ingress/nginx in front of `backend`: keys of the API
     /// `NAMESPACE/NAME` are demanded.
     pub(crate) async fn protecting(api: &str, verifier: SocketAddr, backend: SocketAddr) -> Self {
-        Self::protecting_at(ports::free(), ";", api, &[verifier], backend).await
+        Self::start(&Self::protected(";", api, &[verifier], backend)).await
     }
 
-    /// The same, which listens there. `listening` follows the address in the directive `listen`, up to whatever follows
-    /// the semicolon.
-    pub(crate) async fn protecting_at(
-        address: SocketAddr,
-        listening: &str,
-        api: &str,
-        verifiers: &[SocketAddr],
-        backend: SocketAddr,
-    ) -> Self {
+    /// What [`Nginx::protecting`] starts it with. `listening` follows the address in the directive `listen`, up to
+    /// whatever follows the semicolon.
+    pub(super) fn protected(listening: &str, api: &str, verifiers: &[SocketAddr], backend: SocketAddr) -> String {
         let parts = super::root().join("config/ingress/nginx");
         let parts = parts.display();
         let servers: Vec<_> = verifiers.iter().map(|verifier| format!("server {verifier};")).collect();
         let servers = servers.join(" ");
-        let http = format!(
+        format!(
             "upstream keyturn {{ {servers} keepalive 64; }}
             upstream backend {{ server {backend}; keepalive 64; }}
             server {{
@@ -67,8 +62,7 @@ impl Nginx {
                 include {parts}/keyturn.conf;
                 location / {{ include {parts}/keyturn-protect.conf; proxy_pass http://backend; }}
             }}"
-        );
-        Self::start_at(address, &http).await
+        )
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

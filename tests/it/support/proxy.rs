@@ -5,6 +5,7 @@ mod envoy;
 mod haproxy;
 mod traefik;
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,6 +29,20 @@ pub(crate) enum Kind {
     EnvoyGrpc,
 }
 
+impl Kind {
+    /// Its folder of config/ingress, and the file there that a person edits.
+    fn edited(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Nginx => ("nginx", "nginx.conf"),
+            Self::Traefik => ("traefik", "site.yaml"),
+            Self::Caddy => ("caddy", "Caddyfile"),
+            Self::Haproxy => ("haproxy", "haproxy.cfg"),
+            Self::Envoy => ("envoy-http", "envoy.yaml"),
+            Self::EnvoyGrpc => ("envoy-grpc", "envoy.yaml"),
+        }
+    }
+}
+
 /// What a proxy stands between.
 struct Site {
     /// `NAMESPACE/NAME`
@@ -41,7 +56,7 @@ struct Site {
     behind: Option<IpAddr>,
     /// See [`Options::sends_bodies`].
     sends_bodies: bool,
-    /// Its own, for what it writes.
+    /// Its own, with a copy of its folder of config/ingress.
     folder: PathBuf,
 }
 
@@ -86,6 +101,18 @@ impl Proxy {
         backend: SocketAddr,
         options: Options,
     ) -> Self {
+        Self::start_edited(kind, api, verifier, backend, options, |text| text).await
+    }
+
+    /// The same, with `edit` of the configuration that a person is asked to edit.
+    pub(crate) async fn start_edited(
+        kind: Kind,
+        api: &str,
+        verifier: SocketAddr,
+        backend: SocketAddr,
+        options: Options,
+        edit: impl FnOnce(String) -> String,
+    ) -> Self {
         let listen = options.listen.unwrap_or_else(ports::free);
         if kind == Kind::Nginx {
             let real_ip =
@@ -93,7 +120,8 @@ impl Proxy {
             let behind = options.behind.map(real_ip).unwrap_or_default();
             let protocol = if options.http2 { " http2" } else { "" };
             let verifiers: Vec<_> = [Some(verifier), options.also].into_iter().flatten().collect();
-            let nginx = Nginx::protecting_at(listen, &format!("{protocol}; {behind}"), api, &verifiers, backend).await;
+            let http = Nginx::protected(&format!("{protocol}; {behind}"), api, &verifiers, backend);
+            let nginx = Nginx::start_at(listen, &edit(http)).await;
             return Self { address: nginx.address(), _running: Running::Nginx(nginx) };
         }
         if kind == Kind::EnvoyGrpc {
@@ -101,12 +129,12 @@ impl Proxy {
                 let text = replaced(&text, "api: speech/transcripts", &format!("api: {api}"));
                 let text = replaced(&text, &socket_address(verifier), &endpoints(verifier, options.also));
                 if !options.sends_bodies {
-                    return text;
+                    return edit(text);
                 }
                 let settings = format!("context_extensions: {{api: {api}}}");
                 let body =
                     "with_request_body: {max_request_bytes: 65536, allow_partial_message: true, pack_as_bytes: true}";
-                replaced(&text, &settings, &format!("{settings}, {body}"))
+                edit(replaced(&text, &settings, &format!("{settings}, {body}")))
             };
             let envoy = Envoy::asking_over_grpc_at(listen, verifier, backend, changed).await;
             let address = envoy.address();
@@ -117,8 +145,7 @@ impl Proxy {
             .await;
             return Self { address, _running: Running::Envoy(envoy) };
         }
-        let folder = scratch(&format!("{kind:?}"));
-        std::fs::create_dir(&folder).unwrap_or_else(|error| panic!("creating {}: {error}", folder.display()));
+        let folder = copied(kind);
         let Options { also, behind, sends_bodies, .. } = options;
         let site = Site { api: api.to_owned(), verifier, also, backend, listen, behind, sends_bodies, folder };
         let command = match kind {
@@ -127,6 +154,7 @@ impl Proxy {
             Kind::Haproxy => haproxy::command(&site),
             Kind::Envoy | Kind::EnvoyGrpc => envoy::command(&site),
         };
+        rewrite(&site.config(kind.edited().1), edit);
         let mut process = Process::spawn(&format!("{kind:?}"), command);
         let client = HttpClient::new(site.listen);
         eventually(&format!("{kind:?} asks the verifier"), async || {
@@ -156,17 +184,33 @@ impl Site {
         command
     }
 
-    fn config(path: &str) -> PathBuf {
-        root().join("config/ingress").join(path)
+    /// A file of its configuration.
+    fn config(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
-    /// A copy of that file in its own folder, with the parts replaced, which must be there.
-    fn changed(&self, path: &str, changes: &[(&str, &str)]) -> PathBuf {
-        let file = Self::config(path);
-        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("reading {}: {error}", file.display()));
-        let text = changes.iter().fold(text, |text, (part, by)| replaced(&text, part, by));
-        let own = self.folder.join(file.file_name().expect("it is a file"));
-        std::fs::write(&own, text).unwrap_or_else(|error| panic!("writing {}: {error}", own.display()));
-        own
+    /// That file with the parts replaced, which must be there.
+    fn changed(&self, name: &str, changes: &[(&str, &str)]) -> PathBuf {
+        let file = self.config(name);
+        rewrite(&file, |text| changes.iter().fold(text, |text, (part, by)| replaced(&text, part, by)));
+        file
     }
+}
+
+/// A folder with that proxy's configuration.
+fn copied(kind: Kind) -> PathBuf {
+    let (original, own) = (root().join("config/ingress").join(kind.edited().0), scratch(&format!("{kind:?}")));
+    let done = |result: io::Result<_>| result.unwrap_or_else(|error| panic!("copying to {}: {error}", own.display()));
+    done(std::fs::create_dir(&own));
+    let files = std::fs::read_dir(&original).unwrap_or_else(|error| panic!("reading {}: {error}", original.display()));
+    for file in files {
+        let file = file.expect("the folder can be read");
+        done(std::fs::copy(file.path(), own.join(file.file_name())).map(drop));
+    }
+    own
+}
+
+fn rewrite(file: &Path, change: impl FnOnce(String) -> String) {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("reading {}: {error}", file.display()));
+    std::fs::write(file, change(text)).unwrap_or_else(|error| panic!("writing {}: {error}", file.display()));
 }

@@ -9,10 +9,9 @@ pub(super) fn command(site: &Site) -> Command {
     let mut command = site.command(&tool("caddy"));
     command.env("BIND", site.listen.ip().to_string()).env("PORT", site.listen.port().to_string());
     command.env("XDG_DATA_HOME", &site.folder).env("XDG_CONFIG_HOME", &site.folder);
-    let trusted = site.behind.map(|from| format!("protocols h1 h2c\n\t\ttrusted_proxies static {from}/32"));
-    site.changed("caddy/keyturn.caddy", &[]);
-    let file =
-        site.changed("caddy/Caddyfile", &[("protocols h1 h2c", trusted.as_deref().unwrap_or("protocols h1 h2c"))]);
+    let protocols = "protocols h1 h2c";
+    let trusting = site.behind.map(|from| format!("{protocols}\n\t\ttrusted_proxies static {from}/32"));
+    let file = site.changed("Caddyfile", &[(protocols, trusting.as_deref().unwrap_or(protocols))]);
     command.args(["run", "--adapter", "caddyfile", "--config"]).arg(file);
     command
 }

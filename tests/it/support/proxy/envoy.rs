@@ -15,8 +15,8 @@ pub(super) fn command(site: &Site) -> Command {
     let body = format!("{body}\n                      {service}");
     let api = format!("envoy-edge/{}", site.api);
     // The lines that a person is asked to edit, and what the README says to change.
-    let own = site.changed(
-        "envoy-http/envoy.yaml",
+    let file = site.changed(
+        "envoy.yaml",
         &[
             ("address: 127.0.0.1, port_value: 9901", &socket_address(ports::free())),
             ("address: 0.0.0.0, port_value: 8000", &socket_address(site.listen)),
@@ -31,6 +31,6 @@ pub(super) fn command(site: &Site) -> Command {
         ],
     );
     let mut command = site.command(&tool("envoy"));
-    command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn", "-c"]).arg(own);
+    command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn", "-c"]).arg(file);
     command
 }

@@ -12,8 +12,9 @@ pub(super) fn command(site: &Site) -> Command {
     let size = "maxResponseBodySize: 65536";
     let body = format!("{size}\n        forwardBody: true\n        maxBodySize: 65536");
     let body = if site.sends_bodies { body.as_str() } else { size };
-    site.changed("traefik/keyturn.yaml", &[("trustForwardHeader: false", trust), (size, body)]);
-    site.changed("traefik/site.yaml", &[]);
+    site.changed("keyturn.yaml", &[("trustForwardHeader: false", trust), (size, body)]);
+    // It is for another provider, and this one would read it.
+    std::fs::remove_file(site.config("kubernetes.yaml")).expect("it is for those who run in a cluster");
     command.arg(format!("--providers.file.directory={}", site.folder.display()));
     if let Some(from) = site.behind {
         command.arg(format!("--entrypoints.web.forwardedHeaders.trustedIPs={from}"));
