@@ -15,8 +15,9 @@ fuzz := --manifest-path tests/fuzz/Cargo.toml
 .PHONY: help
 help: ## print this list
 	@printf 'make TARGET, where TARGET is\n'
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@printf 'With CLUSTER=existing, demo, test and bench use the current kubeconfig'"'"'s cluster.\n'
+	@printf 'With KEYTURN_PROFILE=dev, e2e, e2e-gateway and faults compile an unoptimised program, in a fraction of the time.\n'
 
 # The release build: the demo shows latencies, which an unoptimised build would misstate.
 .PHONY: demo
@@ -29,12 +30,33 @@ demo: tools ## the walk-through: a key from kubectl apply to its end, on a real 
 image: ## the container image, with its bill of materials, built twice and checked; as root
 	tests/image.sh
 
+# Where Docker is, or to see what it would be asked.
+.PHONY: e2e-kind
+e2e-kind: ## as e2e, on a node that kind makes in Docker; as root
+	tests/kind.sh
+	image/build.sh
+	tests/kind/run.sh tests/e2e.sh "$(CARGO_TARGET_DIR)/image"
+
 # Built once: that two builds are the same is what `make image` shows.
 .PHONY: e2e
 e2e: ## installed by its chart on a Kubernetes node with pods, behind Traefik; as root
 	image/build.sh
 	tests/node.sh
 	tests/node/run.sh tests/e2e.sh "$(CARGO_TARGET_DIR)/image"
+
+# The node of `make e2e`, and what goes wrong on it. The second build is for the verifier whose clock is wrong: the program of the
+# image takes no library that could deceive it.
+.PHONY: faults
+faults: ## what becomes of requests on that node while pods, API server, etcd or the node fail; as root
+	image/build.sh
+	cargo build --bin keyturn
+	tests/node/run.sh tests/faults.sh "$(CARGO_TARGET_DIR)/image" "$(CARGO_TARGET_DIR)/debug/keyturn"
+
+# By itself, for the first run builds Envoy Gateway.
+.PHONY: e2e-gateway
+e2e-gateway: ## the same behind Envoy Gateway, with its policies right and wrong; as root
+	image/build.sh
+	tests/node/run.sh tests/e2e-gateway.sh "$(CARGO_TARGET_DIR)/image"
 
 .PHONY: test
 test: tools ## every test, against an API server of its own

@@ -115,12 +115,7 @@ tell "KEY holds the string, URL is $URL"
 run 'curl -si -H "Authorization: Bearer $KEY" "$URL"'
 expect '200 OK' 'let in'
 expect "hello ci-runner, owner 'acme-1', credential ''" 'the backend knows who calls, and never sees the key'
-run 'curl -si "$URL"'
-expect '401' 'no key: 401'
-expect 'UNAUTHORIZED' 'with a problem document'
-run 'curl -si -X POST -H "Authorization: Bearer $KEY" "$URL"'
-expect '403' 'a route whose scope it lacks: 403'
-expect 'INSUFFICIENT_SCOPE' 'and the reason'
+refusals
 run 'curl -si --interface 127.0.0.2 -H "Authorization: Bearer $KEY" "$URL"'
 expect '403' 'a foreign address: 403'
 expect 'IP_NOT_ALLOWED' 'and the reason'
@@ -142,34 +137,18 @@ tell 'OLD is the string of the key busy; eight connections use it all the while'
 wrk -t1 -c8 -d8s -H "Authorization: Bearer $OLD" "$URL" >"$work/wrk.txt" 2>&1 &
 load=$!
 pids+=("$load")
-run "kubectl patch apikey busy --type=merge -p '{\"spec\":{\"rotation\":{\"request\":{\"id\":\"demo-$$\",\"gracePeriod\":\"15s\"}}}}'"
-[ "$status" -eq 0 ] || fail 'the rotation should be accepted'
-changed() { [ "$(secret busy)" != "$OLD" ]; }
-eventually 'a new string in the Secret' changed
-NEW=$(secret busy)
-run 'for key in "$OLD" "$NEW"; do curl -s -o /dev/null -w "%{http_code} " -H "Authorization: Bearer $key" "$URL"; done; echo'
-expect '200 200' 'the old and the new string are both accepted'
+request_rotation "demo-$$" 15s
+rotation_begins
 run 'kubectl get apikey busy'
 wait "$load" || fail 'wrk could not run'
 run 'cat "$work/wrk.txt"'
 grep -q 'Requests/sec' "$out" || fail 'wrk has measured nothing'
 grep -q -e 'Non-2xx' -e 'Socket errors' "$out" && fail 'requests have failed during the rotation'
 ok 'no request has failed meanwhile'
-old_refused() { [ "$(curl -s -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $OLD" "$URL")" = 403 ]; }
-tell 'until the grace period of 15 s is over ...'
-eventually 'the end of the grace period' old_refused
-run 'for key in "$OLD" "$NEW"; do curl -s -o /dev/null -w "%{http_code} " -H "Authorization: Bearer $key" "$URL"; done; echo'
-expect '403 200' 'after it only the new one is'
+rotation_ends 15s
 
 title '4. Revoke'
-LEAKED=$(secret leaked)
-run 'curl -s -o /dev/null -w "%{http_code}\n" -H "Authorization: Bearer $LEAKED" "$URL"'
-expect '200' 'the leaked key works'
-run "kubectl patch apikey leaked --type=merge -p '{\"spec\":{\"revoked\":true,\"revocationReason\":\"leaked in a build log\"}}'"
-refused() { [ "$(curl -s -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $LEAKED" "$URL")" = 401 ]; }
-eventually 'a refusal' refused
-run 'curl -si -H "Authorization: Bearer $LEAKED" "$URL"'
-expect 'REVOKED' 'refused'
+revocation
 run "kubectl wait apikey/leaked --for=jsonpath='{.status.revocation.at}' --timeout=60s"
 [ "$status" -eq 0 ] || fail 'the revocation should be recorded in the status'
 tell "how fast, among ${KEYTURN_BENCH_KEYS:-10000} keys: from the PATCH being sent to the first refusal that a client of nginx sees"
@@ -187,8 +166,7 @@ eventually 'the Secret to go' gone
 run 'kubectl get apikey,secret ci-runner --ignore-not-found'
 [ ! -s "$out" ] || fail 'something is left of the key'
 ok 'nothing is left'
-deleted_refused() { [ "$(curl -s -o /dev/null -w '%{http_code}' -H "Authorization: Bearer $KEY" "$URL")" = 401 ]; }
-eventually 'a refusal' deleted_refused
+eventually 'a refusal' answers 401 "$KEY"
 run 'curl -s -o /dev/null -w "%{http_code}\n" -H "Authorization: Bearer $KEY" "$URL"'
 expect '401' 'and nobody knows the string any more'
 

@@ -1,5 +1,5 @@
 # How a walk-through shows its steps: the command as one would type it, what comes back, and a clear line when that is not what it
-# should be. Sourced by tests/demo.sh and tests/e2e.sh, which set `out`, a file for what the last command has printed.
+# should be. Sourced by scripts that set `out`, a file for what the last command has printed, and `URL`, where keys are needed.
 # shellcheck shell=bash
 bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'
 [ -t 1 ] && [ -z "${NO_COLOR:-}" ] || { bold='' dim='' red='' green='' plain=''; }
@@ -39,3 +39,52 @@ eventually() { # eventually WHAT COMMAND...
 }
 # The string of a key.
 secret() { kubectl get secret "$1" -o jsonpath='{.data.api-key}' | base64 -d; }
+
+answers() { # answers STATUS KEY
+  [ "$(curl -s -o /dev/null -w '%{http_code}' --max-time 35 -H "Authorization: Bearer $2" "$URL")" = "$1" ]
+}
+# Asks with each of these keys, and prints the statuses.
+ask_with() { # ask_with VARIABLE...
+  local keys
+  printf -v keys '"$%s" ' "$@"
+  run "for key in ${keys% }; do curl -s -o /dev/null -w \"%{http_code} \" -H \"Authorization: Bearer \$key\" \"\$URL\"; done; echo"
+}
+
+# A rotation of the key busy, whose string is in OLD. The new one is in NEW when it has begun.
+request_rotation() { # request_rotation ID GRACE
+  run "kubectl patch apikey busy --type=merge -p '{\"spec\":{\"rotation\":{\"request\":{\"id\":\"$1\",\"gracePeriod\":\"$2\"}}}}'"
+  [ "$status" -eq 0 ] || fail 'the rotation should be accepted'
+}
+rotation_begins() {
+  eventually 'a new string in the Secret' changed
+  NEW=$(secret busy)
+  ask_with OLD NEW
+  expect '200 200' 'the old and the new string are both accepted'
+}
+changed() { [ "$(secret busy)" != "$OLD" ]; }
+rotation_ends() { # rotation_ends GRACE
+  tell "until the grace period of $1 is over ..."
+  eventually 'the end of the grace period' answers 403 "$OLD"
+  ask_with OLD NEW
+  expect '403 200' 'after it only the new one is'
+}
+
+# What the proxy refuses, with the key whose string is in KEY and without.
+refusals() {
+  run 'curl -si "$URL"'
+  expect '401' 'no key: 401'
+  expect 'UNAUTHORIZED' 'with a problem document'
+  run 'curl -si -X POST -H "Authorization: Bearer $KEY" "$URL"'
+  expect '403' 'a route whose scope it lacks: 403'
+  expect 'INSUFFICIENT_SCOPE' 'and the reason'
+}
+# The key leaked, whose string is in LEAKED afterwards.
+revocation() {
+  LEAKED=$(secret leaked)
+  ask_with LEAKED
+  expect '200' 'the leaked key works'
+  run "kubectl patch apikey leaked --type=merge -p '{\"spec\":{\"revoked\":true,\"revocationReason\":\"leaked in a build log\"}}'"
+  eventually 'a refusal' answers 401 "$LEAKED"
+  run 'curl -si -H "Authorization: Bearer $LEAKED" "$URL"'
+  expect 'REVOKED' 'refused'
+}

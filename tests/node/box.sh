@@ -97,7 +97,7 @@ apiserver_options=(--authorization-mode=Node --enable-admission-plugins=NodeRest
   --kubelet-client-certificate="$pki/admin.crt" --kubelet-client-key="$pki/admin.key")
 controller_options=('--controllers=*')
 # So that ctr talks to this containerd, about images for pods.
-export CONTAINERD_ADDRESS=$work/containerd.sock CONTAINERD_NAMESPACE=k8s.io
+export KEYTURN_NODE=node CONTAINERD_ADDRESS=$work/containerd.sock CONTAINERD_NAMESPACE=k8s.io
 
 start_control_plane
 say "API server ready after $(elapsed)"

@@ -33,6 +33,8 @@ remove_groups() { # remove_groups FOLDER
     for group in $(hierarchies); do
       group=${group%/}/${1##*/}
       [ -d "$group" ] || continue
+      # In version 1, who is killed while frozen dies when thawed.
+      find "$group" -name freezer.state -exec sh -c 'echo THAWED >"$1"' sh {} \;
       # Processes that were killed leave their group a moment later.
       find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || { left=$group && sleep 0.1; }
     done

@@ -21,10 +21,13 @@
 # For images and a node with pods, each only where named:
 #   kubelet, kube-scheduler, kube-proxy Go modules, built here       35 s
 #   coredns                             Go modules, built here      170 s
+#   kind                                Go modules, built here       20 s
 #   pause                               C in a Go module, built       1 s
 #   containerd, runc, bridge, iptables  Debian packages, unpacked    10 s
 #   buildah                             a Debian package, unpacked   30 s
 #   cargo-cyclonedx                     the Rust registry, built     90 s
+#   envoy-gateway                       Go modules, built here      280 s
+#   gateway-helm.tgz                    its chart, of the same       1 s
 #
 # The folder is $KEYTURN_CACHE, or keyturn in $XDG_CACHE_HOME or ~/.cache (about
 # 650 MB). A tool that is there in the pinned version costs nothing. An interrupted
@@ -45,10 +48,12 @@ CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
 CARGO_CYCLONEDX=0.5.9
 COREDNS=1.15.0      # with coredns/go.mod
+KIND=0.33.0         # with kind/go.mod; decides which Kubernetes its node is
 CONTAINERD=1.6      # Debian 12; with the shim and ctr
 RUNC=1.1            # Debian 12
 IPTABLES=1.8        # Debian 12
 BUILDAH=1.28        # Debian 12
+ENVOY_GATEWAY=1.9.1 # with envoy-gateway/go.mod
 all=(etcd etcdutl kube-apiserver kube-controller-manager kubectl nginx wrk redis-server haproxy libfaketime.so.1
   envoy traefik caddy helm schemas.yaml cargo-deny)
 
@@ -100,12 +105,15 @@ pin() { # pin TOOL
     cargo-fuzz) echo "cargo-fuzz $CARGO_FUZZ" ;;
     cargo-cyclonedx) echo "cargo-cyclonedx-cyclonedx $CARGO_CYCLONEDX" ;;
     coredns) echo "CoreDNS-$COREDNS*" ;;
+    kind) echo "kind version $KIND" ;;
     pause) echo "pause.c v$KUBERNETES" ;;
     containerd) echo "containerd *$CONTAINERD.*" ;;
     runc) echo "runc version $RUNC.*" ;;
     bridge) echo "CNI bridge plugin *1.0.0*" ;; # of the interface: Debian's does not tell its own version
     iptables) echo "iptables v$IPTABLES.*" ;;
     buildah) echo "buildah version $BUILDAH.*" ;;
+    envoy-gateway) echo "ENVOY_GATEWAY_VERSION: v$ENVOY_GATEWAY*" ;;
+    gateway-helm.tgz) echo "version: $ENVOY_GATEWAY" ;;
     *) die "unknown tool '$1'; known: ${all[*]}" ;;
   esac
 }
@@ -118,7 +126,8 @@ version() { # version TOOL
     kubectl) "$bin/kubectl" version --client ;;
     etcdutl) "$bin/etcdutl" version ;;
     nginx | wrk | haproxy) "$bin/$1" -v 2>&1 || true ;;
-    traefik | caddy) "$bin/$1" version ;;
+    traefik | caddy | envoy-gateway) "$bin/$1" version ;;
+    gateway-helm.tgz) tar -xzOf "$bin/$1" gateway-helm/Chart.yaml | grep '^version:' ;;
     helm) "$bin/helm" version --short ;;
     schemas.yaml) head -n 1 "$bin/$1" ;;
     libfaketime.so.1) LD_PRELOAD=$bin/$1 FAKETIME='@2001-02-03 12:00:00' date +%F ;;
@@ -154,6 +163,11 @@ go_module() { # go_module PATH@VERSION HASH
   told=$(cd "$cache/tmp" && GOFLAGS=-mod=mod go mod download -json "$1") || die "downloading $1 failed: $told"
   [[ $told == *"\"Sum\": \"$2\""* ]] || die "$1 is not what this script pins"
   sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' <<<"$told"
+}
+
+# The same of a module that a go.sum here tells the hash of.
+go_source() { # go_source MODULE VERSION FOLDER
+  go_module "$1@v$2" "$(sed -n "s|^$1 v$2 ||p" "$here/$3/go.sum")"
 }
 
 cargo_install() { # cargo_install CRATE VERSION
@@ -272,8 +286,22 @@ schemas() {
   command install -m 755 "$file" "$bin/schemas.yaml"
 }
 
+# Envoy Gateway's chart. What a release of it writes into these two files, the module leaves open.
+gateway_chart() {
+  local source chart=$cache/tmp/gateway-chart/gateway-helm
+  source=$(go_source github.com/envoyproxy/gateway "$ENVOY_GATEWAY" envoy-gateway)
+  rm -rf "$cache/tmp/gateway-chart" && mkdir "$cache/tmp/gateway-chart"
+  cp -r --no-preserve=mode "$source/charts/gateway-helm" "$chart"
+  sed -i "s|^version: .*|version: $ENVOY_GATEWAY|; s|^appVersion: .*|appVersion: v$ENVOY_GATEWAY|" "$chart/Chart.yaml"
+  sed "s|\${GatewayImage}|docker.io/envoyproxy/gateway:v$ENVOY_GATEWAY|; s|\${GatewayImagePullPolicy}|IfNotPresent|" \
+    "$chart/values.tmpl.yaml" >"$chart/values.yaml"
+  tar -czf "$chart.tgz" -C "$cache/tmp/gateway-chart" gateway-helm
+  mv "$chart.tgz" "$bin/"
+  rm -rf "$cache/tmp/gateway-chart"
+}
+
 install() { # install TOOL
-  local source hash minor=${KUBERNETES#*.} stamp=-X\ k8s.io/component-base/version
+  local source minor=${KUBERNETES#*.} stamp=-X\ k8s.io/component-base/version
   stamp="$stamp.gitVersion=v$KUBERNETES $stamp.gitMajor=1 $stamp.gitMinor=${minor%.*}"
   case $1 in
     kube-apiserver | kube-controller-manager | kubectl | kubelet | kube-scheduler | kube-proxy)
@@ -305,11 +333,11 @@ install() { # install TOOL
     cargo-fuzz) cargo_install cargo-fuzz "$CARGO_FUZZ" ;;
     cargo-cyclonedx) cargo_install cargo-cyclonedx "$CARGO_CYCLONEDX" ;;
     coredns) go_build coredns github.com/coredns/coredns coredns ;;
+    kind) go_build kind sigs.k8s.io/kind kind ;;
     # What holds the namespaces of a pod; a part of Kubernetes, in C.
     pause)
       need cc "install a C compiler"
-      hash=$(sed -n "s|^k8s.io/kubernetes v$KUBERNETES ||p" "$here/kubernetes/go.sum")
-      source=$(go_module "k8s.io/kubernetes@v$KUBERNETES" "$hash")
+      source=$(go_source k8s.io/kubernetes "$KUBERNETES" kubernetes)
       cc -Os -static -DVERSION="v$KUBERNETES" -o "$cache/tmp/pause" "$source/build/pause/linux/pause.c"
       mv "$cache/tmp/pause" "$bin/pause"
       ;;
@@ -321,6 +349,11 @@ install() { # install TOOL
       debian iptables usr/sbin/xtables-nft-multi iptables-restore iptables-save iptables
       ;;
     buildah) debian buildah usr/bin/buildah buildah ;;
+    envoy-gateway)
+      go_build envoy-gateway github.com/envoyproxy/gateway/cmd/envoy-gateway envoy-gateway \
+        "-X github.com/envoyproxy/gateway/internal/cmd/version.envoyGatewayVersion=v$ENVOY_GATEWAY"
+      ;;
+    gateway-helm.tgz) gateway_chart ;;
   esac
 }
 
