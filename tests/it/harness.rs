@@ -1,6 +1,7 @@
 //! The test support itself: a helper that lies makes every other test lie.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
@@ -8,6 +9,7 @@ use kube::api::PostParams;
 use crate::support::backend::Backend;
 use crate::support::cluster::Namespace;
 use crate::support::http::HttpClient;
+use crate::support::network;
 use crate::support::nginx::Nginx;
 use crate::support::process::{Process, Signal, tool};
 
@@ -56,4 +58,15 @@ async fn nginx_passes_requests_on_with_the_address_they_came_from() {
         seen.iter().map(|one| (one.method.as_str(), one.uri.to_string(), one.header("x-real-ip"))).collect();
     assert_eq!(seen, [("GET", "/a?b=c".to_owned(), Some("127.0.0.1")), ("GET", "/far".to_owned(), Some("127.0.0.2"))]);
     assert_eq!(nginx.log(), "");
+}
+
+#[test]
+fn a_network_that_a_killed_test_has_left_is_in_nobodys_way() {
+    let (left, number) = network::reserve(std::process::id());
+    let (next, other) = network::reserve(number);
+    for name in [&left, &next] {
+        let deleted = Command::new("ip").args(["netns", "delete", name]).status().expect("ip can be run");
+        assert!(deleted.success(), "{name} is not there");
+    }
+    assert_ne!((left, number), (next, other));
 }

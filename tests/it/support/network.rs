@@ -4,7 +4,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use kube::config::Kubeconfig;
 use tokio::io::copy_bidirectional;
@@ -13,7 +12,8 @@ use tokio::task::JoinHandle;
 
 use super::process::scratch;
 
-static NUMBER: AtomicU8 = AtomicU8::new(1);
+/// How many there can be: each has four addresses of 10.213.0.0/16.
+const NETWORKS: u32 = 1 << 14;
 
 /// Gone, with everything in it, when it is dropped.
 pub(crate) struct Network {
@@ -27,13 +27,10 @@ pub(crate) struct Network {
 impl Network {
     /// Connected to the server that `kubeconfig` names; answers a kubeconfig to use inside too.
     pub(crate) async fn connected(mut kubeconfig: Kubeconfig) -> (Self, PathBuf) {
-        // Test processes that run at once must not meet.
-        let (process, number) = (std::process::id() % 250, NUMBER.fetch_add(1, Ordering::Relaxed));
-        let address = |last| Ipv4Addr::new(10, 213, u8::try_from(process).expect("it is below 250"), number * 4 + last);
+        let (name, number) = reserve(std::process::id());
+        let address = |last| Ipv4Addr::from_bits(Ipv4Addr::new(10, 213, 0, 0).to_bits() + number * 4 + last);
         let (api, host, inside) = (address(0), address(1), address(2));
-        let name = format!("kt{process}-{number}");
         let (outer, inner) = (format!("{name}o"), format!("{name}i"));
-        ip(&["netns", "add", &name]);
         ip(&["link", "add", &outer, "type", "veth", "peer", "name", &inner, "netns", &name]);
         ip(&["address", "add", &format!("{api}/32"), "dev", &outer]);
         ip(&["address", "add", &format!("{host}/32"), "peer", &inside.to_string(), "dev", &outer]);
@@ -100,9 +97,26 @@ async fn forward(listener: TcpListener, server: String) {
     }
 }
 
+/// Makes the first namespace from that number on which nobody has: neither a test that runs at the same time, nor one that
+/// was killed and has left it. Its name and number.
+pub(crate) fn reserve(from: u32) -> (String, u32) {
+    let numbers = (0..NETWORKS).map(|further| (from % NETWORKS + further) % NETWORKS);
+    let mut named = numbers.map(|number| (format!("keyturn-{number}"), number));
+    let reserved = named.find(|(name, _)| match try_ip(&["netns", "add", name]) {
+        Err(told) if told.contains("File exists") => false,
+        made => made.map_or_else(|told| panic!("{told}"), |()| true),
+    });
+    reserved.expect("a network is free; `ip -all netns delete` removes what killed tests have left")
+}
+
 fn ip(arguments: &[&str]) {
+    try_ip(arguments).unwrap_or_else(|told| panic!("{told}"));
+}
+
+fn try_ip(arguments: &[&str]) -> Result<(), String> {
     let output = Command::new("ip").args(arguments).output();
     let output = output.unwrap_or_else(|error| panic!("running ip: {error}; apt-get install iproute2"));
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {}: {told}; network namespaces need root", arguments.join(" "));
+    let failed = || format!("ip {}: {told}; network namespaces need root", arguments.join(" "));
+    output.status.success().then_some(()).ok_or_else(failed)
 }
