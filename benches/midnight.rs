@@ -37,6 +37,7 @@ use support::wait::eventually_within;
 mod support;
 
 #[path = "support/machine.rs"]
+#[expect(dead_code, reason = "another benchmark uses the rest")]
 mod machine;
 #[path = "support/seed.rs"]
 #[expect(dead_code, reason = "another benchmark uses the rest")]

@@ -1,8 +1,9 @@
 //! How long a revoked key lives on: from the PATCH being sent to the first refusal that a client of nginx sees,
-//! for 100 keys among `KEYTURN_BENCH_KEYS` (10,000). Real API server, controller, verifier and nginx:
+//! for 100 keys among 10,000. Real API server, controller, verifier and nginx:
 //!
 //! ```text
 //! tests/cluster/run.sh cargo bench --bench revocation
+//! ETCD_QUOTA_BACKEND_BYTES=8589934592 tests/cluster/run.sh cargo bench --bench revocation -- --copied --keys 100000
 //! ```
 //!
 //! Once with a client that asks again as soon as it has its answer and so leaves the API server little of a small
@@ -17,55 +18,76 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use clap::Parser;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use machine::quiet;
+use seed::Pattern;
+
 use support::apply::{apply_files, field, objects};
+use support::backend::Backend;
 use support::cluster::Namespace;
 use support::http::HttpClient;
-use support::installation::Installation;
+use support::keyturn::Keyturn;
+use support::nginx::Nginx;
 
-/// The test support, as far as it is needed here.
-#[path = "../tests/it/support"]
+#[path = "support/it.rs"]
 #[expect(dead_code, clippy::panic, reason = "the tests use the rest, and it says what is wrong by panicking")]
-mod support {
-    pub(crate) mod accounts;
-    pub(crate) mod apply;
-    pub(crate) mod backend;
-    pub(crate) mod cluster;
-    pub(crate) mod http;
-    pub(crate) mod installation;
-    pub(crate) mod keyturn;
-    pub(crate) mod nginx;
-    pub(crate) mod ports;
-    pub(crate) mod process;
-    pub(crate) mod wait;
+mod support;
 
-    pub(crate) fn root() -> &'static std::path::Path {
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-    }
-}
+#[path = "support/machine.rs"]
+#[expect(dead_code, reason = "another benchmark uses the rest")]
+mod machine;
+#[path = "support/seed.rs"]
+#[expect(dead_code, reason = "another benchmark uses the rest")]
+mod seed;
 
 const SAMPLES: usize = 100;
 /// Keys created at the same time.
 const WRITERS: usize = 16;
 
+#[derive(Parser)]
+struct Options {
+    /// Keys among which some are revoked.
+    #[arg(long, env = "KEYTURN_BENCH_KEYS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(200..))]
+    keys: u32,
+    /// Mint one, and put the others into etcd as copies of it.
+    #[arg(long)]
+    copied: bool,
+    /// What cargo says.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
 #[tokio::main]
 async fn main() {
-    let keys = number_of_keys();
-    let installation = Installation::protecting("transcripts").await;
-    let namespace = &installation.namespace;
+    let Options { keys, copied, .. } = Options::parse();
+    let keys = keys as usize;
+    let namespace = &Namespace::create().await;
+    let mut controller = Keyturn::controller(namespace).await;
+    let mut verifier = Keyturn::verifier(namespace);
+    verifier.ready().await;
+    let backend = Backend::start().await;
+    let nginx =
+        Nginx::protecting(&format!("{}/transcripts", namespace.name()), verifier.auth(), backend.address()).await;
     apply_files(namespace, &["config/samples/protectedapi.yaml", "config/samples/apikeytiers.yaml"]).await;
 
-    mint(namespace, keys).await;
+    let name = if copied { seed::name } else { name };
+    if copied {
+        Pattern::mint(namespace, "pattern-key", spec()).await.multiply(namespace, 0..keys).await;
+        quiet(&[controller.process().id(), verifier.process().id()]).await;
+    } else {
+        mint(namespace, keys).await;
+    }
 
     let watcher = Watcher::start(objects(namespace, "ApiKey")).await;
-    let client = |rest| Client { proxy: installation.nginx.address(), rest };
+    let client = |rest| Client { proxy: nginx.address(), rest };
     let mut kinds = [
         ("asks without a pause", client(Duration::ZERO), Figures::default()),
         ("rests 1 ms between requests", client(Duration::from_millis(1)), Figures::default()),
@@ -74,11 +96,11 @@ async fn main() {
     let samples = SAMPLES * kinds.len();
     for sample in 0..samples {
         let name = name(sample * keys / samples);
-        let key = installation.string_in(&name).await.expect("an active key has its Secret");
+        let key = string_in(namespace, &name).await;
         let (_, client, figures) = &mut kinds[sample % 2];
         figures.add(revoke(namespace, *client, &watcher, &name, key).await);
         // The application's memory of requests is not needed.
-        installation.backend.take();
+        backend.take();
     }
     for (client, _, figures) in kinds {
         print(&format!("{SAMPLES} revocations among {keys} keys; the client {client}"));
@@ -90,12 +112,20 @@ fn name(number: usize) -> String {
     format!("bench-{number:05}")
 }
 
-#[expect(clippy::disallowed_methods, reason = "cargo bench has no other way to hand a number on")]
-fn number_of_keys() -> usize {
-    let text = std::env::var("KEYTURN_BENCH_KEYS").unwrap_or_else(|_| "10000".into());
-    let keys = text.parse().unwrap_or(0);
-    assert!(keys >= SAMPLES, "KEYTURN_BENCH_KEYS is {text:?}; give a number of keys, at least {SAMPLES}");
-    keys
+/// Of every key.
+fn spec() -> Value {
+    json!({
+        "apiRef": {"name": "transcripts"},
+        "scopes": ["transcripts:read"],
+        "rateLimits": [{"name": "requests", "limit": 10_000_000, "window": "1s", "autoApply": true}],
+    })
+}
+
+/// The string of a key, from its Secret.
+async fn string_in(namespace: &Namespace, name: &str) -> String {
+    let secret: Secret = namespace.api().get(name).await.expect("an active key has its Secret");
+    let string = secret.data.and_then(|mut data| data.remove("api-key")).expect("with its string");
+    String::from_utf8(string.0).expect("a key is text")
 }
 
 /// Creates the keys and waits until every one is Active.
@@ -107,11 +137,7 @@ async fn mint(namespace: &Namespace, keys: usize) {
             "apiVersion": "keyturn.dev/v1alpha1",
             "kind": "ApiKey",
             "metadata": {"name": name(number)},
-            "spec": {
-                "apiRef": {"name": "transcripts"},
-                "scopes": ["transcripts:read"],
-                "rateLimits": [{"name": "requests", "limit": 10_000_000, "window": "1s", "autoApply": true}],
-            },
+            "spec": spec(),
         }))
         .expect("the manifest has the shape of an object");
         api.create(&PostParams::default(), &object).await.expect("the server accepts a key");

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use machine::Taken;
+use machine::{Taken, quiet};
 use seed::{API, Pattern, ask};
 use support::apply::{field, objects};
 use support::cluster::Namespace;
@@ -46,10 +46,6 @@ const BARE: usize = 64;
 
 /// Objects on a page, as a verifier asks for them.
 const PAGE: u32 = 500;
-
-/// As long as nobody asks for anything, this much of a processor is quiet, seen over so long.
-const QUIET: f64 = 0.05;
-const SPELL: Duration = Duration::from_secs(5);
 
 /// How often a key is created while others are rotated.
 const NOW_AND_THEN: Duration = Duration::from_secs(5);
@@ -91,7 +87,8 @@ async fn main() {
     controller.ready().await;
     print(&format!("the controller has read every kind after {:.1} s", started.elapsed().as_secs_f64()));
     let processes = [("verifier", verifier.process().id()), ("controller", controller.process().id())];
-    quiet(&processes).await;
+    let pids = processes.map(|(_, pid)| pid);
+    quiet(&pids).await;
     print(&format!("and looked at every key after {:.1} s", started.elapsed().as_secs_f64()));
     let before = taken(&processes);
     sleep(Duration::from_secs(options.quiet)).await;
@@ -102,7 +99,7 @@ async fn main() {
     for (round, elsewhere) in elsewhere.iter().enumerate() {
         minting(&namespace, elsewhere, round, options.minted, &processes).await;
     }
-    quiet(&processes).await;
+    quiet(&pids).await;
     rotations(&namespace, rotating, options.keys..options.keys + options.rotated, &processes).await;
     sizes().await;
 }
@@ -380,19 +377,6 @@ impl States {
             if holds(&key) && done.insert(key.name_any()) && done.len().is_multiple_of(1_000) {
                 print(&format!("    {} of {keys} after {:.1} s", done.len(), started.elapsed().as_secs_f64()));
             }
-        }
-    }
-}
-
-/// Waits until those processes have nothing to do.
-async fn quiet(processes: &[(&'static str, u32)]) {
-    loop {
-        let before = taken(processes);
-        sleep(SPELL).await;
-        let busy = before.iter().zip(taken(processes)).take(processes.len());
-        let busy = busy.map(|((_, before), (_, after))| after.processor.saturating_sub(before.processor));
-        if busy.sum::<Duration>().div_duration_f64(SPELL) < QUIET {
-            return;
         }
     }
 }

@@ -4,6 +4,8 @@
 pub(crate) mod accounts;
 #[path = "../../tests/it/support/apply.rs"]
 pub(crate) mod apply;
+#[path = "../../tests/it/support/backend.rs"]
+pub(crate) mod backend;
 #[path = "../../tests/it/support/cluster.rs"]
 pub(crate) mod cluster;
 #[path = "../../tests/it/support/etcd.rs"]
@@ -12,6 +14,8 @@ pub(crate) mod etcd;
 pub(crate) mod http;
 #[path = "../../tests/it/support/keyturn.rs"]
 pub(crate) mod keyturn;
+#[path = "../../tests/it/support/nginx.rs"]
+pub(crate) mod nginx;
 #[path = "../../tests/it/support/ports.rs"]
 pub(crate) mod ports;
 #[path = "../../tests/it/support/process.rs"]

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::time::sleep;
+
 use super::support::etcd::Server;
 
 /// Clock ticks of `/proc/*/stat` in a second; the kernel shows no others.
@@ -34,6 +36,22 @@ impl Taken {
     pub(crate) fn since(self, before: Self) -> String {
         let processor = self.processor.saturating_sub(before.processor).as_secs_f64();
         format!("{processor:.1} s of processor time, {} MB resident", self.memory / 1_000_000)
+    }
+}
+
+/// Processes that take less than this much of a processor, over so long, have nothing to do.
+const QUIET: f64 = 0.05;
+const SPELL: Duration = Duration::from_secs(5);
+
+/// Waits until the processes of those ids have nothing to do.
+pub(crate) async fn quiet(pids: &[u32]) {
+    let taken = || pids.iter().map(|&pid| Taken::by(pid).processor).sum::<Duration>();
+    loop {
+        let before = taken();
+        sleep(SPELL).await;
+        if taken().saturating_sub(before).div_duration_f64(SPELL) < QUIET {
+            return;
+        }
     }
 }
 
