@@ -8,32 +8,16 @@
 # keyturn-demo, which is removed before and after. KEYTURN_BENCH_KEYS (10000) is how many keys step 4 makes.
 set -euo pipefail
 
-[ $# -eq 1 ] || { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0" >&2; exit 2; }
+. "$(dirname "$0")/walk.sh"
+[ $# -eq 1 ] || explain
 keyturn=$(realpath "$1")
-root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 for tool in kubectl nginx curl wrk; do
   command -v "$tool" >/dev/null || { echo "$tool is not in PATH; run make demo" >&2; exit 1; }
 done
 
-. "$root/tests/walk.sh"
-work=$(mktemp -d "${TMPDIR:-/tmp}/keyturn-demo.XXXXXX")
-out=$work/output
-pids=()
-down() {
-  local status=$? pid
-  trap '' INT TERM
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-  wait 2>/dev/null || true
-  kubectl delete namespace keyturn-demo --ignore-not-found --wait=false >/dev/null 2>&1 || true
-  rm -rf "$work"
-  exit "$status"
-}
-trap down EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-# What a failure is seen from.
+begin_walk demo
+clean_up() { kubectl delete namespace keyturn-demo --ignore-not-found --wait=false >/dev/null 2>&1 || true; }
 evidence() {
   for log in "$work"/*.log; do [ ! -s "$log" ] || { echo "--- end of $(basename "$log")"; tail -n 15 "$log"; }; done
 }
@@ -45,10 +29,7 @@ free_port() {
   done
 }
 background() { # background NAME COMMAND...
-  local name=$1
-  shift
-  "$@" >"$work/$name.log" 2>&1 &
-  pids+=("$!")
+  "${@:2}" >"$work/$1.log" 2>&1 &
 }
 rejected() { # rejected NAME REASON
   [ "$(kubectl get apikey "$1" -o jsonpath='{.status.conditions[?(@.type=="Accepted")].reason}')" = "$2" ]
@@ -136,7 +117,6 @@ OLD=$(secret busy)
 tell 'OLD is the string of the key busy; eight connections use it all the while'
 wrk -t1 -c8 -d8s -H "Authorization: Bearer $OLD" "$URL" >"$work/wrk.txt" 2>&1 &
 load=$!
-pids+=("$load")
 request_rotation "demo-$$" 15s
 rotation_begins
 run 'kubectl get apikey busy'

@@ -5,11 +5,9 @@
 #   tests/node/run.sh tests/e2e.sh FOLDER      FOLDER is what image/build.sh has filled; `make e2e` does it all
 set -euo pipefail
 
-[ $# -eq 1 ] || { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0" >&2; exit 2; }
-image=$(realpath "$1")
-root=$(cd "$(dirname "$0")/.." && pwd)
-cd "$root"
-. tests/e2e/installation.sh
+. "$(dirname "$0")/walk.sh"
+[ $# -eq 1 ] || explain
+. "$root/tests/e2e/installation.sh"
 
 title '1. Install'
 # The same program under another tag, so that an upgrade replaces every pod.

@@ -8,16 +8,15 @@
 # wrong: the image's cannot be deceived about the time. FAULT is one of those below (all of them). At the end there is a table of
 # what came of the requests: docs/reliability.md.
 set -euo pipefail
+. "$(dirname "$0")/walk.sh"
 
 # A verifier that is killed leaves a Lease behind, and what is revoked after that is enforced only when it has run out: so these
 # are the last.
 faults=(evict roll lead secrets clock api-server etcd etcd-plain crash delete node)
-[ $# -ge 2 ] || { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0" >&2; echo "${faults[*]}" >&2; exit 2; }
-image=$(realpath "$1") program=$(realpath "$2")
+[ $# -ge 2 ] || explain "${faults[@]}"
+program=$(realpath "$2")
 [ $# -eq 2 ] || faults=("${@:3}")
-root=$(cd "$(dirname "$0")/.." && pwd)
-cd "$root"
-. tests/e2e/installation.sh
+. "$root/tests/e2e/installation.sh"
 . tests/node/servers.sh
 . tests/faults/keys.sh
 . tests/faults/pods.sh

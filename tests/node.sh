@@ -45,16 +45,36 @@ groups_of_nodes() {
 }
 PATH=$("$root/tests/tools/install.sh" iptables kubectl):$PATH
 
+# Starts a node that stays, with its process in `first` and its name in `interrupted`.
+stay() { # stay LOG COMMAND...
+  "$root/tests/node/run.sh" "${@:2}" >"$work/$1.log" 2>&1 &
+  first=$!
+  for ((tick = 0; tick < 1200; tick++)); do
+    ! grep -q 'names served' "$work/$1.log" || break
+    kill -0 "$first" 2>/dev/null || fail "the node of $1.log did not start"
+    sleep 0.1
+  done
+  interrupted=$(basename "$(find "$TMPDIR" -maxdepth 1 -name 'keyturn-node.*')")
+}
+kill_outright() {
+  kill -KILL "$first"
+  wait "$first" 2>/dev/null || true
+  first=
+}
+no_processes() { # no_processes WHAT
+  for ((tick = 0; tick < 200; tick++)); do
+    [ -n "$(processes)" ] || return 0
+    sleep 0.1
+  done
+  fail "$1: $(processes | xargs)"
+}
+cleared_up() { # cleared_up LOG
+  grep -q "removing what an interrupted run has left in .*$interrupted" "$work/$1.log" || fail "the run of $1.log should clear up after $interrupted"
+}
+
 before=$(state)
 mkfifo "$work/wait"
-"$root/tests/node/run.sh" cat "$work/wait" >"$work/first.log" 2>&1 &
-first=$!
-for ((tick = 0; tick < 1200; tick++)); do
-  ! grep -q 'names served' "$work/first.log" || break
-  kill -0 "$first" 2>/dev/null || fail 'the first node did not start'
-  sleep 0.1
-done
-interrupted=$(basename "$(find "$TMPDIR" -maxdepth 1 -name 'keyturn-node.*')")
+stay first cat "$work/wait"
 status=0
 "$root/tests/node/run.sh" bash -c 'kubectl get node/node -o name; kubectl -n kube-system get pods --no-headers; exit 7' \
   >"$work/second.out" 2>"$work/second.log" || status=$?
@@ -63,18 +83,25 @@ grep -q '^node/node$' "$work/second.out" && grep -q 'coredns.* 1/1 ' "$work/seco
 kill -0 "$first" 2>/dev/null || fail 'the first node should still be there'
 ok 'two nodes at once; the status of a command is passed on'
 
-kill -KILL "$first"
-wait "$first" 2>/dev/null || true
-first=
+kill_outright
+no_processes 'processes of a node that was killed outright go on'
+ok 'a node that is killed outright ends with all of its processes'
+left=$interrupted
+# shellcheck disable=SC2016 # for the inner shell
+stay third bash -c 'ctr tasks list --quiet | xargs -n 1 ctr tasks pause && echo frozen; cat "$0"' "$work/wait"
+interrupted=$left cleared_up third
+ok 'the next one removes its files and control groups'
+
 for ((tick = 0; tick < 200; tick++)); do
-  [ -n "$(processes)" ] || break
+  ! grep -q '^frozen' "$work/third.log" || break
   sleep 0.1
 done
-[ -z "$(processes)" ] || fail "processes of a node that was killed outright go on: $(processes | xargs)"
-ok 'a node that is killed outright ends with all of its processes'
-"$root/tests/node/run.sh" true >"$work/third.log" 2>&1 || fail 'a node should start after one that was killed'
-grep -q "removing what an interrupted run has left in .*$interrupted" "$work/third.log" || fail 'the next run should clear up after it'
-ok 'the next one removes its files and control groups'
+grep -q '^frozen' "$work/third.log" || fail 'the containers of the third node should be frozen'
+kill_outright
+"$root/tests/node/run.sh" true >"$work/fourth.log" 2>&1 || fail 'a node should start after one that was killed with frozen containers'
+cleared_up fourth
+no_processes 'processes of frozen containers are left'
+ok 'so it does where containers were frozen'
 
 after=$(state)
 [ "$before" = "$after" ] || { diff <(echo "$before") <(echo "$after") >&2 || true; fail 'something is left of the nodes (> above)'; }

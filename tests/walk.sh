@@ -1,6 +1,36 @@
 # How a walk-through shows its steps: the command as one would type it, what comes back, and a clear line when that is not what it
-# should be. Sourced by scripts that set `out`, a file for what the last command has printed, and `URL`, where keys are needed.
+# should be. Sourced by scripts that set `URL`, where keys are needed, and define `evidence`, which prints what a failure is seen from.
 # shellcheck shell=bash
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# Prints what the script says about itself, and these words, for one that was called wrongly.
+explain() { # explain WORD...
+  awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0" >&2
+  [ $# -eq 0 ] || echo "$*" >&2
+  exit 2
+}
+# From here on there is a folder `work`, and in it a file `out` for what the last command has printed. They end with the script,
+# whatever its cause, and so does what runs in its background.
+begin_walk() { # begin_walk NAME
+  work=$(mktemp -d "${TMPDIR:-/tmp}/keyturn-$1.XXXXXX")
+  out=$work/output
+  trap down EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+}
+down() {
+  local status=$?
+  trap '' INT TERM
+  # shellcheck disable=SC2046 # numbers
+  kill $(jobs -p) 2>/dev/null || true
+  wait 2>/dev/null || true
+  clean_up
+  rm -rf "$work"
+  exit "$status"
+}
+# Takes away what else the script has made.
+clean_up() { :; }
+
 bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' green=$'\e[32m' plain=$'\e[0m'
 [ -t 1 ] && [ -z "${NO_COLOR:-}" ] || { bold='' dim='' red='' green='' plain=''; }
 

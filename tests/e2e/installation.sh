@@ -1,25 +1,17 @@
 # Keyturn on a node of tests/node/run.sh or tests/kind/run.sh, installed by its chart behind Traefik, with an application to protect: what
-# walk-throughs there begin with. Sourced with the folder that image/build.sh has filled in `image`; everything else is set here.
+# walk-throughs there begin with. Sourced after tests/walk.sh by scripts whose first argument is the folder that image/build.sh has
+# filled.
 # shellcheck shell=bash
+image=$(realpath "$1")
+cd "$root"
 [ -n "${KEYTURN_NODE:-}" ] || { echo "this needs a node: tests/node/run.sh $0 ..." >&2; exit 1; }
 bin=$(tests/tools/install.sh helm kubectl nginx schemas.yaml traefik)
 
-. tests/walk.sh
 . tests/e2e/load.sh
-work=$(mktemp -d "${TMPDIR:-/tmp}/keyturn-e2e.XXXXXX")
-out=$work/output
+begin_walk e2e
 URL=http://traefik.traefik/v1/transcripts/1
 # Where the proxy is, and whose log tells of it.
 proxy=(traefik deployment/traefik)
-down() {
-  local status=$? pid
-  for pid in "${load[@]}"; do kill "$pid" 2>/dev/null || true; done
-  rm -rf "$work"
-  exit "$status"
-}
-trap down EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 evidence() {
   echo '--- pods, and what happened to them last'
   kubectl get pods -A -o wide
