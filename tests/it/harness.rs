@@ -2,10 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::PostParams;
+use kube::Api;
+use kube::api::{ObjectMeta, PostParams};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
+use crate::support::apiserver::{Fault, FaultyApiServer};
 use crate::support::backend::Backend;
 use crate::support::cluster::Namespace;
 use crate::support::http::HttpClient;
@@ -13,18 +19,18 @@ use crate::support::network;
 use crate::support::nginx::Nginx;
 use crate::support::process::{Process, Signal, tool};
 
+fn config_map(name: &str) -> ConfigMap {
+    ConfigMap { metadata: ObjectMeta { name: Some(name.to_owned()), ..Default::default() }, ..Default::default() }
+}
+
 #[tokio::test]
 async fn a_namespace_is_there_for_the_test_and_gone_after_it() {
     let (name, client) = {
         let namespace = Namespace::create().await;
-        let object = ConfigMap {
-            metadata: kube::api::ObjectMeta { name: Some("here".into()), ..Default::default() },
-            ..Default::default()
-        };
-        namespace.api::<ConfigMap>().create(&PostParams::default(), &object).await.unwrap();
+        namespace.api::<ConfigMap>().create(&PostParams::default(), &config_map("here")).await.unwrap();
         (namespace.name().to_owned(), namespace.client().clone())
     };
-    let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(client);
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(client);
     let left = namespaces.get_opt(&name).await.unwrap();
     assert!(left.is_none_or(|left| left.metadata.deletion_timestamp.is_some()));
 }
@@ -69,4 +75,22 @@ fn a_network_that_a_killed_test_has_left_is_in_nobodys_way() {
         assert!(deleted.success(), "{name} is not there");
     }
     assert_ne!((left, number), (next, other));
+}
+
+#[tokio::test]
+async fn a_test_is_told_of_a_write_whose_caller_has_not_waited_for_the_answer() {
+    let namespace = Namespace::create().await;
+    let (arrived, happened) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (arrives, fault) = (Arc::clone(&arrived), Fault::HangAfter(Arc::clone(&happened)));
+    let rule = move |_: &_| {
+        arrives.notify_one();
+        fault.clone()
+    };
+    let server = FaultyApiServer::start(namespace.client(), rule).await;
+    let maps: Api<ConfigMap> = Api::namespaced(server.client(), namespace.name());
+    let caller = tokio::spawn(async move { maps.create(&PostParams::default(), &config_map("there")).await });
+    arrived.notified().await;
+    caller.abort();
+    timeout(Duration::from_mins(1), happened.notified()).await.expect("the test is told");
+    namespace.api::<ConfigMap>().get("there").await.expect("the write took effect");
 }

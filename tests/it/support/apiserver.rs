@@ -187,22 +187,26 @@ async fn serve(door: Arc<Door>, request: Request<Incoming>) -> Result<Response<B
     // The server's own name goes there, and its answers are read as they are.
     request.headers_mut().remove(header::HOST);
     request.headers_mut().remove(header::ACCEPT_ENCODING);
-    // Whoever called may be gone before the server has answered; the call takes effect all the same.
+    let happened = if let Fault::HangAfter(happened) = &fault { Some(Arc::clone(happened)) } else { None };
+    // Whoever called may be gone before the server has answered; the call takes effect all the same, and the test learns of it.
     let answer = tokio::spawn(async move {
-        let answer = door.server.send(request).await?;
-        if call.is_write() && answer.status().is_success() {
+        let answer = door.server.send(request).await;
+        if let Ok(answer) = &answer
+            && call.is_write()
+            && answer.status().is_success()
+        {
             lock(&door.accepted).push(call);
         }
-        Ok::<_, kube::Error>(answer)
+        if let Some(happened) = happened {
+            happened.notify_one();
+        }
+        answer
     });
     let answer = answer.await??;
     match fault {
         Fault::AnswerAfter(code, reason) => Ok(status(code, reason)),
         Fault::BreakAfter => Err("the test breaks the connection".into()),
-        Fault::HangAfter(happened) => {
-            happened.notify_one();
-            match never.await {}
-        }
+        Fault::HangAfter(_) => match never.await {},
         Fault::Hold(Held { arrived, release }) => {
             arrived.notify_one();
             release.notified().await;
