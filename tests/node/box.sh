@@ -19,8 +19,9 @@ shift
 # network's are the whole machine's: the kubelet sets copies of those that it insists on.
 private_files() {
   local folder setting
-  mount --make-rshared /
-  for folder in /run /var/lib /var/log; do mount -t tmpfs tmpfs "$folder"; done
+  # Without --no-mtab the first of them would keep a file of its own in the machine's /run.
+  mount --no-mtab --make-rshared /
+  for folder in /run /var/lib /var/log; do mount --no-mtab -t tmpfs tmpfs "$folder"; done
   mkdir -p /run/netns "$work"/{kubelet,containerd,cni,settings,volume-plugins}
   mount --bind /proc/sys /proc/sys
   mount --bind /proc/sys/net /proc/sys/net
