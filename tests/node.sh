@@ -56,10 +56,12 @@ stay() { # stay LOG COMMAND...
   done
   interrupted=$(basename "$(find "$TMPDIR" -maxdepth 1 -name 'keyturn-node.*')")
 }
+# Until others can tell: whoever is of a node holds its lock.
 kill_outright() {
   kill -KILL "$first"
   wait "$first" 2>/dev/null || true
   first=
+  flock --timeout 20 "$TMPDIR/$interrupted" true || fail 'somebody of a node that was killed outright holds its lock'
 }
 no_processes() { # no_processes WHAT
   for ((tick = 0; tick < 200; tick++)); do
