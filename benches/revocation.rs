@@ -20,7 +20,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use clap::Parser;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ async fn main() {
     let samples = SAMPLES * kinds.len();
     for sample in 0..samples {
         let name = name(sample * keys / samples);
-        let key = string_in(namespace, &name).await;
+        let key = namespace.string_in(&name).await.expect("an active key has its Secret");
         let (_, client, figures) = &mut kinds[sample % 2];
         figures.add(revoke(namespace, *client, &watcher, &name, key).await);
         // The application's memory of requests is not needed.
@@ -119,13 +119,6 @@ fn spec() -> Value {
         "scopes": ["transcripts:read"],
         "rateLimits": [{"name": "requests", "limit": 10_000_000, "window": "1s", "autoApply": true}],
     })
-}
-
-/// The string of a key, from its Secret.
-async fn string_in(namespace: &Namespace, name: &str) -> String {
-    let secret: Secret = namespace.api().get(name).await.expect("an active key has its Secret");
-    let string = secret.data.and_then(|mut data| data.remove("api-key")).expect("with its string");
-    String::from_utf8(string.0).expect("a key is text")
 }
 
 /// Creates the keys and waits until every one is Active.

@@ -56,7 +56,7 @@ impl World {
     }
 
     async fn secret(&self, name: &str) -> Option<String> {
-        self.installation.string_in(name).await
+        self.installation.namespace.string_in(name).await
     }
 
     async fn patch(&self, name: &str, spec: Value) -> Result<DynamicObject, kube::Error> {

@@ -20,7 +20,7 @@ impl World {
         let installation = Installation::protecting("inference").await;
         apply_files(&installation.namespace, &["config/samples/resources.yaml"]).await;
         let key = eventually("the key is minted", async || {
-            installation.string_in("transcriber").await.ok_or_else(|| "there is no string yet".to_owned())
+            installation.namespace.string_in("transcriber").await.ok_or_else(|| "there is no string yet".to_owned())
         })
         .await;
         Self { installation, key }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Namespace as NamespaceObject;
+use k8s_openapi::api::core::v1::{Namespace as NamespaceObject, Secret};
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource};
@@ -61,6 +61,13 @@ impl Namespace {
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug,
     {
         Api::namespaced(self.client.clone(), &self.name)
+    }
+
+    /// The string of a key in the Secret of that name, if there is one.
+    pub(crate) async fn string_in(&self, secret: &str) -> Option<String> {
+        let secret = self.api::<Secret>().get_opt(secret).await.expect("the server answers")?;
+        let string = secret.data?.remove("api-key")?;
+        Some(String::from_utf8(string.0).expect("a key is text"))
     }
 }
 

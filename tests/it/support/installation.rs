@@ -1,7 +1,5 @@
 //! Everything that stands between a client and an application: controller, verifier and nginx, all real.
 
-use k8s_openapi::api::core::v1::Secret;
-
 use super::backend::Backend;
 use super::cluster::Namespace;
 use super::keyturn::Keyturn;
@@ -26,12 +24,5 @@ impl Installation {
         let api = format!("{}/{api}", namespace.name());
         let nginx = Nginx::protecting(&api, verifier.auth(), backend.address()).await;
         Self { nginx, backend, _verifier: verifier, _controller: controller, namespace }
-    }
-
-    /// The string in a Secret, if there is one.
-    pub(crate) async fn string_in(&self, secret: &str) -> Option<String> {
-        let secret = self.namespace.api::<Secret>().get_opt(secret).await.expect("the server answers")?;
-        let string = secret.data?.remove("api-key")?;
-        Some(String::from_utf8(string.0).expect("a key is text"))
     }
 }
